@@ -38,7 +38,7 @@ from pyflink.version import __version__ as FLINK_VERSION
 # --- Settings -------------------------------------------------------------------------------------------------------
 
 CONNECTORS = Path(__file__).resolve().parent / "connectors"
-SUPPORTED_JAVA = ("11", "17", "21")  # https://nightlies.apache.org/flink/flink-docs-release-2.2/docs/deployment/java_compatibility/
+SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java compatibility
 WEB_UI_PORT = 8081  # of a local run; another one where this is taken
 
 SETTINGS = {
@@ -50,10 +50,17 @@ SETTINGS = {
 LOCAL_SETTINGS = {
     "parallelism.default": "1",  # in a local run all Python functions share one process; more subtasks do not help
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
+    "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
 }
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 UTF8_STDOUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8"
+
+
+MAX_DELAY_HELP = "how much older than a record before it a record may be and still count; 0: timestamps never go back"
+IDLE_TIMEOUT_HELP = "when a partition without records no longer holds windows back; 0: never"
+START_HELP = "offsets to start from; committed: those of the group, earliest where it has none"
+BOUNDED_HELP = "stop at the offsets that are the end when the job starts, and close all windows"
 
 
 def positive(text: str) -> int:
@@ -71,7 +78,7 @@ def not_negative(text: str) -> int:
 
 
 def output_uri(text: str) -> str:
-    """An output folder as an absolute path, for argparse: a cluster's processes have working directories of their own."""
+    """An output folder as an absolute path, for argparse: a cluster's processes do not share our working directory."""
     if "://" in text:  # s3://, hdfs://: the cluster's business
         return text
     path = Path(text).resolve()
@@ -82,27 +89,22 @@ def output_uri(text: str) -> str:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line as values; bad input ends the program with a usage message and exit code 2."""
-    parser = argparse.ArgumentParser(description="Count the words of a Kafka topic per window of event time.")
+    parser = argparse.ArgumentParser(
+        description="Count the words of a Kafka topic per window of event time.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,  # adds each default to the help
+    )
     option = parser.add_argument
-    option("--output", type=output_uri, metavar="PATH", help="folder for the result files (default: print to stdout)")
-    option("--topic", default="input", help="topic to read lines from (default: %(default)s)")
-    option("--bootstrap-servers", default="localhost:19092", metavar="HOST:PORT[,...]",
-           help="Kafka or Redpanda brokers (default: %(default)s)")  # fmt: skip
-    option("--group-id", default="test_group", help="consumer group that offsets are committed to (default: %(default)s)")
-    option("--window", type=positive, default=5, metavar="SECONDS",
-           help="size of the tumbling windows, in seconds of event time (default: %(default)s)")  # fmt: skip
-    option("--max-delay", type=not_negative, default=0, metavar="SECONDS",
-           help="how many seconds a record may be older than one before it and still be counted; "
-                "0: timestamps of a partition never go back (default: %(default)s)")  # fmt: skip
-    option("--idle-timeout", type=not_negative, default=5, metavar="SECONDS",
-           help="seconds after which a partition without records no longer holds windows back; "
-                "0: it always does (default: %(default)s)")  # fmt: skip
-    option("--start", choices=["committed", "earliest", "latest"], default="committed",
-           help="offsets to start from; committed: those of the group, earliest where it has none "
-                "(default: %(default)s)")  # fmt: skip
-    option("--bounded", action="store_true",
-           help="stop at the end offsets that the topic has at the start, and close all windows "
-                "(default: run until stopped)")  # fmt: skip
+    option("--output", type=output_uri, metavar="PATH", help="folder for result files; None: print to stdout")
+    option("--topic", default="input", help="topic to read lines from")
+    option(
+        "--bootstrap-servers", default="localhost:19092", metavar="HOST:PORT[,...]", help="Kafka brokers, or Redpanda"
+    )
+    option("--group-id", default="test_group", help="consumer group to commit offsets to")
+    option("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows in event time")
+    option("--max-delay", type=not_negative, default=0, metavar="SECONDS", help=MAX_DELAY_HELP)
+    option("--idle-timeout", type=not_negative, default=5, metavar="SECONDS", help=IDLE_TIMEOUT_HELP)
+    option("--start", choices=["committed", "earliest", "latest"], default="committed", help=START_HELP)
+    option("--bounded", action="store_true", help=BOUNDED_HELP)
     return parser.parse_args(arguments)
 
 
@@ -205,7 +207,7 @@ def count_words_per_window(lines: DataStream, window: int) -> DataStream:
 
 
 def write_files(rows: DataStream, folder: str) -> None:
-    """Write rows to `folder`/DAY/counts-….tsv; a file is visible, complete and final once a checkpoint has committed it."""
+    """Write rows to `folder`/DAY/counts-….tsv; a file that is visible is complete: a checkpoint has committed it."""
     sink = (
         FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
         .with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # no folder grows for ever
@@ -235,9 +237,9 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
         if built_for == flink_minor:
             return jar
     if jars:
-        names = ", ".join(jar.name for jar in jars)
-        sys.exit(f"{names} is not for Flink {flink_version}, which is installed; run: pip install -r requirements.txt && "
-                 f"python {folder / 'fetch.py'}")  # fmt: skip
+        found = ", ".join(jar.name for jar in jars)
+        mend = f"pip install -r requirements.txt && python {folder / 'fetch.py'}"
+        sys.exit(f"{found} is not for Flink {flink_version}, which is installed; run: {mend}")
     sys.exit(f"No Kafka connector jar in {folder}; run: python {folder / 'fetch.py'}")
 
 
@@ -276,7 +278,7 @@ def ignore_hang_ups() -> None:
 
 
 def create_environment() -> StreamExecutionEnvironment:
-    """Flink's entry point: the cluster under 'flink run', else a cluster of our own in a JVM that this process starts."""
+    """Flink's entry point: the cluster of 'flink run', else one of our own in a JVM that this process starts."""
     settings = dict(SETTINGS)
     if "PYFLINK_GATEWAY_PORT" not in os.environ:  # not started by 'flink run'
         port = web_ui_port()

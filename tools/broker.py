@@ -210,11 +210,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run an embedded Kafka broker until Ctrl-C.")
     parser.add_argument("--port", type=int, default=PORT, help="port of localhost (default: %(default)s)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="keep the data here (default: deleted at the end)")
+    parser.add_argument("--download", action="store_true", help="only bring Kafka's jars, for a later start")
     arguments = parser.parse_args()
     end_on_sigterm()
-    if is_listening(arguments.port):
-        sys.exit(f"Port {arguments.port} is taken; stop what listens there, or choose another with --port.")
     try:
+        if arguments.download:
+            print(f"Kafka broker: {kafka_jars()}")
+            return
+        if is_listening(arguments.port):
+            raise BrokerError(
+                f"Port {arguments.port} is taken; stop what listens there, or choose another with: --port"
+            )
         print(f"Starting Kafka on localhost:{arguments.port} ...", flush=True)
         with embedded_broker(arguments.port, arguments.data_dir) as broker:
             print(f"Kafka is up on {broker.bootstrap_servers}; Ctrl-C ends it.", flush=True)

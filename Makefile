@@ -1,0 +1,50 @@
+# make demo    set up everything, and show word counts from a real broker
+# make test    set up everything, and run the tests
+# make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
+# make lint    check the code with ruff
+# make lock    lock the versions again, after a change of requirements.txt
+# make clean   remove what 'make' has made
+
+# The newest of the Pythons that Flink supports and that is there; 'make demo PYTHON=/path/to/python' names another.
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+
+.PHONY: demo test broker lint format lock clean
+
+demo: .venv/ready
+	@$(BIN)/python tools/demo.py
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+broker: .venv/ready
+	@$(BIN)/python tools/broker.py
+
+lint: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: .venv/ready
+	$(BIN)/ruff format
+
+.venv/ready: requirements.txt constraints.txt connectors/fetch.py tools/broker.py tools/flink_on_path.py
+	@'$(or $(PYTHON),false)' -c '$(SUPPORTED)' 2>/dev/null || { \
+		echo "No Python that Flink supports was found: install Python 3.11 (3.10 and 3.12 do as well), or name one: make PYTHON=/path/to/python"; \
+		exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version); the first time takes a minute"
+	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing; on Debian or Ubuntu run: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --requirement requirements.txt
+	@$(BIN)/python connectors/fetch.py
+	@$(BIN)/python tools/broker.py --download
+	@$(BIN)/python tools/flink_on_path.py
+	@touch $@
+
+lock: .venv/ready
+	grep -v '^-c' requirements.txt | $(BIN)/uv pip compile --universal --python-version 3.10 --no-header --no-annotate \
+		--upgrade --output-file constraints.txt -
+
+clean:
+	rm -rf .venv out connectors/*.jar

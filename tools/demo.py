@@ -1,0 +1,124 @@
+"""The tutorial in one command, `make demo`: broker, topic, sample text, word count, and the counts as a table."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from broker import PORT, BrokerError, embedded_broker, end_on_sigterm, is_kafka, is_listening
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = Path(__file__).with_name("sample.txt")
+OUTPUT = ROOT / "out"
+TOPIC = "input"
+SECONDS_BETWEEN_LINES = 2  # of event time: 40 lines span 78 s, 16 windows of 5 s or so
+TOP = 10
+
+console = Console(highlight=False)
+
+
+@contextlib.contextmanager
+def broker_on_default_port() -> Iterator[str]:
+    """The address of the broker that already listens on localhost:PORT, else of an embedded one for this demo.
+
+    Raises:
+        BrokerError: the port is taken by something that is not Kafka, or the embedded broker does not start.
+    """
+    address = f"localhost:{PORT}"
+    if not is_listening(PORT):
+        with contextlib.ExitStack() as stack:
+            with console.status("Starting an embedded Kafka broker ..."):
+                stack.enter_context(embedded_broker(PORT))
+            console.print(f"Kafka broker: an embedded one on {address}, for this demo")
+            yield address
+    elif is_kafka(address):
+        console.print(f"Kafka broker: the one that is up on {address}")
+        yield address
+    else:
+        raise BrokerError(f"Port {PORT} is taken by something that is not Kafka; stop it, then run: make demo")
+
+
+def create_topic(address: str) -> None:
+    """Create TOPIC with one partition where it is missing."""
+    with KafkaAdminClient(bootstrap_servers=address) as admin:
+        if TOPIC not in admin.list_topics():
+            admin.create_topics({TOPIC: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+            console.print(f"Topic: {TOPIC}, created")
+
+
+def produce_sample(address: str) -> None:
+    """Produce the lines of the sample, the last one stamped with the present time."""
+    lines = SAMPLE.read_bytes().splitlines()
+    start = time.time() - (len(lines) - 1) * SECONDS_BETWEEN_LINES
+    with contextlib.closing(KafkaProducer(bootstrap_servers=address)) as producer:
+        for number, line in enumerate(lines):
+            producer.send(TOPIC, line, timestamp_ms=int((start + number * SECONDS_BETWEEN_LINES) * 1000))
+        producer.flush()
+    console.print(f"Sample: {len(lines)} lines, {SECONDS_BETWEEN_LINES} s of event time apart, in topic {TOPIC}")
+
+
+def run_word_count() -> list[Path]:
+    """Run the job as a user would; the result files that this run has added to OUTPUT.
+
+    Raises:
+        subprocess.CalledProcessError: the job failed.
+    """
+    before = set(OUTPUT.rglob("*.tsv"))
+    console.print("Running: python word_count.py --bounded --output out/")
+    with console.status("Flink starts, counts and stops ..."):
+        subprocess.run([sys.executable, "word_count.py", "--bounded", "--output", "out/"], cwd=ROOT, check=True)
+    return sorted(set(OUTPUT.rglob("*.tsv")) - before)
+
+
+def read_rows(files: Iterable[Path]) -> Iterator[tuple[str, str, int]]:
+    """The rows of result files as (window start, word, count)."""
+    for file in files:
+        for row in file.read_text(encoding="utf-8").split("\n")[:-1]:
+            window_start, word, count = row.split("\t")
+            yield window_start, word, int(count)
+
+
+def show(files: list[Path]) -> None:
+    """Print the words with the highest counts, and where the rows are."""
+    rows = list(read_rows(files))
+    totals: Counter[str] = Counter()
+    for _, word, count in rows:
+        totals[word] += count
+    table = Table(title=f"The {TOP} most frequent words, all windows together")
+    table.add_column("word")
+    table.add_column("count", justify="right")
+    for word, count in totals.most_common(TOP):
+        table.add_row(word, str(count))
+    console.print(table)
+    windows = len({window_start for window_start, _, _ in rows})
+    console.print(f"{totals.total()} words in {len(rows)} rows (window, word, count) of {windows} windows, in:")
+    for file in files:
+        console.print(f"  {file.relative_to(ROOT)}", soft_wrap=True)
+
+
+def main() -> None:
+    end_on_sigterm()
+    try:
+        with broker_on_default_port() as address:
+            create_topic(address)
+            produce_sample(address)
+            show(run_word_count())
+    except BrokerError as error:
+        sys.exit(str(error))
+    except KafkaError as error:
+        sys.exit(f"The broker on localhost:{PORT} does not do what was asked: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # the job has said why
+    except KeyboardInterrupt:
+        sys.exit("\nStopped.")
+
+
+if __name__ == "__main__":
+    main()
