@@ -219,7 +219,7 @@ def main() -> None:
             return
         if is_listening(arguments.port):
             raise BrokerError(
-                f"Port {arguments.port} is taken; stop what listens there, or choose another with: --port"
+                f"Port {arguments.port} is taken; stop what listens there, or choose another: --port"
             )
         print(f"Starting Kafka on localhost:{arguments.port} ...", flush=True)
         with embedded_broker(arguments.port, arguments.data_dir) as broker:

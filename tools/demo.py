@@ -91,7 +91,7 @@ def show(files: list[Path]) -> None:
     totals: Counter[str] = Counter()
     for _, word, count in rows:
         totals[word] += count
-    table = Table(title=f"The {TOP} most frequent words, all windows together")
+    table = Table(title=f"Top {TOP} words")
     table.add_column("word")
     table.add_column("count", justify="right")
     for word, count in totals.most_common(TOP):

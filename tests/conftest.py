@@ -1,0 +1,232 @@
+"""Fixtures: a broker, topics of a test's own, the job as a process, and a standalone Flink cluster."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyflink
+import pytest
+from broker import PORT, Broker, embedded_broker, free_port, is_kafka
+from kafka import KafkaAdminClient, KafkaProducer
+from support import SCRIPT, Record, wait_for
+
+BIN = Path(sys.prefix) / "bin"
+RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s
+
+external_broker = next(
+    (
+        address
+        for address in (os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), f"localhost:{PORT}")
+        if address and is_kafka(address, timeout=3)
+    ),
+    None,
+)
+
+
+def pytest_report_header() -> str:
+    return f"Kafka broker: {external_broker or 'none is up, an embedded one is started'}"
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers() -> Iterator[str]:
+    """The broker at $KAFKA_BOOTSTRAP_SERVERS or localhost:19092 where one is up, else an embedded one."""
+    if external_broker:
+        yield external_broker
+    else:
+        with embedded_broker() as broker:
+            yield broker.bootstrap_servers
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """An embedded broker of the test's own, on a free port."""
+    with embedded_broker(folder=tmp_path / "kafka") as broker:
+        yield broker
+
+
+class Topic:
+    """A topic with a random name, and a producer for it."""
+
+    def __init__(self, bootstrap_servers: str, partitions: int) -> None:
+        self.name = f"test-{uuid.uuid4()}"
+        self.bootstrap_servers = bootstrap_servers
+        with KafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+            settings = {"num_partitions": partitions, "replication_factor": 1, "configs": {"retention.ms": "-1"}}
+            admin.create_topics({self.name: settings}, wait_for_metadata=True)
+
+    def produce(self, records: list[Record]) -> list[Record]:
+        """Produce the records, each into its partition, and wait until the broker has them all."""
+        with contextlib.closing(KafkaProducer(bootstrap_servers=self.bootstrap_servers)) as producer:
+            sent = [
+                producer.send(
+                    self.name,
+                    value=record.value,
+                    key=record.key,
+                    headers=record.headers,
+                    partition=record.partition,
+                    timestamp_ms=record.timestamp,
+                )
+                for record in records
+            ]
+            for future in sent:
+                future.get(30)
+        return records
+
+    def arguments(self) -> list[str]:
+        """The flags that point the job at this topic, with a consumer group of its own."""
+        return ["--bootstrap-servers", self.bootstrap_servers, "--topic", self.name, "--group-id", self.name]
+
+    def delete(self) -> None:
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
+            admin.delete_topics([self.name])
+
+
+@pytest.fixture
+def new_topic(bootstrap_servers: str) -> Iterator[Callable[..., Topic]]:
+    """Makes topics with a given number of partitions (1), deleted after the test."""
+    topics: list[Topic] = []
+
+    def make(partitions: int = 1) -> Topic:
+        topics.append(Topic(bootstrap_servers, partitions))
+        return topics[-1]
+
+    yield make
+    for topic in topics:
+        topic.delete()
+
+
+@dataclass
+class Finished:
+    """How a process ended, and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Job:
+    """`python word_count.py` as a process of its own, with the JVM that it starts."""
+
+    def __init__(self, arguments: list[str], folder: Path, cwd: Path, env: dict[str, str]) -> None:
+        folder.mkdir()
+        self.stdout, self.stderr = folder / "stdout", folder / "stderr"
+        with self.stdout.open("wb") as stdout, self.stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, SCRIPT, *arguments],
+                cwd=cwd,
+                env=env,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    def wait(self, timeout: float = RUN_TIMEOUT) -> Finished:
+        """Wait for the end of the run."""
+        code = self.process.wait(timeout)
+        return Finished(code, self.stdout.read_text("utf-8"), self.stderr.read_text("utf-8"))
+
+    def end(self) -> None:
+        """Kill the job's Python and its JVM, if they still run."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Starts `python word_count.py` with some arguments, in an empty folder unless told otherwise; ended with the test.
+
+    JAVA_HOME is not set, and neither Java nor this environment's Python is on PATH: the job must find its own.
+    """
+    jobs: list[Job] = []
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def start(*arguments: str, cwd: Path = elsewhere, **variables: str) -> Job:
+        env = {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")}
+        env |= {"PATH": str(elsewhere), **variables}
+        jobs.append(Job(list(arguments), tmp_path / f"job-{len(jobs)}", cwd, env))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.end()
+
+
+class Cluster:
+    """A standalone Flink cluster on free ports, run by the scripts that a user runs."""
+
+    def __init__(self, folder: Path, task_managers: int = 1, settings: dict[str, str] | None = None) -> None:
+        self.rest_port = free_port()
+        self.logs = folder / "log"
+        conf = folder / "conf"
+        shutil.copytree(Path(pyflink.__file__).parent / "conf", conf)
+        (conf / "workers").write_text("localhost\n" * task_managers)
+        overrides = {
+            "rest.port": self.rest_port,
+            "jobmanager.rpc.port": free_port(),
+            "taskmanager.numberOfTaskSlots": 2,
+            **(settings or {}),
+        }
+        config = [line for line in (conf / "config.yaml").read_text().splitlines() if "numberOfTaskSlots:" not in line]
+        config = [line if line.strip() != "port: 6123" else "" for line in config]
+        (conf / "config.yaml").write_text("\n".join(config + [f"{key}: {value}" for key, value in overrides.items()]))
+        self.env = {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")}
+        self.env |= {
+            "FLINK_CONF_DIR": str(conf),
+            "FLINK_LOG_DIR": str(self.logs),
+            "FLINK_PID_DIR": str(folder / "pid"),
+            "PATH": f"{BIN}:/usr/bin:/bin",  # what an active environment gives
+        }
+
+    def start(self) -> None:
+        """Start the cluster and wait for its slots."""
+        subprocess.run(["start-cluster.sh"], env=self.env, check=True, timeout=60, capture_output=True)
+        wait_for(self._has_slots, "slots of the cluster", 60)
+
+    def _has_slots(self) -> bool:
+        try:
+            return self.rest("/overview")["slots-available"] > 0
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """End the cluster's processes, by the ids that Flink has noted."""
+        subprocess.run(["stop-cluster.sh"], env=self.env, check=True, timeout=60, capture_output=True)
+
+    def rest(self, path: str) -> Any:
+        """A GET on Flink's REST API."""
+        with urllib.request.urlopen(f"http://localhost:{self.rest_port}{path}", timeout=10) as response:
+            return json.load(response)
+
+    def flink(self, *arguments: str | Path, cwd: Path | None = None) -> Finished:
+        """Run `flink` with some arguments."""
+        ended = subprocess.run(
+            ["flink", *arguments], env=self.env, cwd=cwd, timeout=RUN_TIMEOUT, capture_output=True, text=True
+        )
+        return Finished(ended.returncode, ended.stdout, ended.stderr)
+
+    def printed(self) -> str:
+        """What jobs have printed: the .out files of the TaskManagers."""
+        return "".join(file.read_text("utf-8") for file in sorted(self.logs.glob("*taskexecutor*.out")))
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A running standalone cluster with two slots."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()

@@ -1,0 +1,76 @@
+"""What the tests share: records to produce, the independent count, and how to read the job's rows."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "word_count.py"
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+START = 1_700_000_000_000  # milliseconds; a multiple of 5 s, in November 2023
+
+Counts = dict[tuple[str, str], int]  # (window start, word) -> count
+
+
+@dataclass(frozen=True)
+class Record:
+    """One Kafka record; `timestamp` in milliseconds since the epoch, `value` None for a tombstone."""
+
+    value: bytes | None
+    timestamp: int
+    partition: int = 0
+    key: bytes | None = None
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def lines(*values: str, start: int = START, every: int = 1000, partition: int = 0) -> list[Record]:
+    """One record a line, `every` milliseconds apart."""
+    return [Record(value.encode(), start + number * every, partition) for number, value in enumerate(values)]
+
+
+def expected_counts(records: Iterable[Record], window: int = 5) -> Counts:
+    """The independent count: what the job must find, from what was produced, in plain Python."""
+    counts: Counts = {}
+    for record in records:
+        if record.value is not None:
+            second = record.timestamp // 1000
+            window_start = EPOCH + timedelta(seconds=second - second % window)
+            for word in str(record.value, "utf-8", "replace").split():
+                row = (f"{window_start:%Y-%m-%dT%H:%M:%SZ}", word)
+                counts[row] = counts.get(row, 0) + 1
+    return counts
+
+
+def parse_rows(text: str) -> Counts:
+    """The job's rows as counts; a row that comes twice is an error."""
+    counts: Counts = {}
+    for row in text.split("\n")[:-1]:  # not splitlines(): a word may hold characters that it takes for line ends
+        window_start, word, count = row.split("\t")
+        assert (window_start, word) not in counts, f"written twice: {row}"
+        counts[window_start, word] = int(count)
+    assert not text or text.endswith("\n"), "the last row is cut off"
+    return counts
+
+
+def read_files(folder: Path) -> Counts:
+    """The rows in the visible files of an output folder."""
+    files = sorted(folder.rglob("counts-*.tsv")) if folder.exists() else []
+    visible = [file for file in files if not file.name.startswith(".")]
+    return parse_rows("".join(file.read_text(encoding="utf-8", newline="") for file in visible))
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout: float = 90) -> Any:
+    """Poll until `condition()` is true; its value.
+
+    Raises:
+        TimeoutError: it was not within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout} s for {what}")
+        time.sleep(0.1)
+    return value
