@@ -146,7 +146,7 @@ class Job:
 def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Starts `python word_count.py` with some arguments, in an empty folder unless told otherwise; ended with the test.
 
-    JAVA_HOME is not set, and neither Java nor this environment's Python is on PATH: the job must find its own.
+    JAVA_HOME is not set, and this environment is not active: the job must find its own Java and Python.
     """
     jobs: list[Job] = []
     elsewhere = tmp_path / "elsewhere"
@@ -154,7 +154,7 @@ def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 
     def start(*arguments: str, cwd: Path = elsewhere, **variables: str) -> Job:
         env = {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")}
-        env |= {"PATH": str(elsewhere), **variables}
+        env |= {"PATH": "/usr/bin:/bin", **variables}
         jobs.append(Job(list(arguments), tmp_path / f"job-{len(jobs)}", cwd, env))
         return jobs[-1]
 
