@@ -59,7 +59,7 @@ def read_files(folder: Path) -> Counts:
     """The rows in the visible files of an output folder."""
     files = sorted(folder.rglob("counts-*.tsv")) if folder.exists() else []
     visible = [file for file in files if not file.name.startswith(".")]
-    return parse_rows("".join(file.read_text(encoding="utf-8", newline="") for file in visible))
+    return parse_rows("".join(file.read_bytes().decode() for file in visible))
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout: float = 90) -> Any:

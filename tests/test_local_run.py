@@ -32,7 +32,9 @@ def messy_records() -> list[Record]:
     records = [Record(value, START + number * 700) for number, value in enumerate(MESSY)]
     records.insert(3, Record(None, START + 2100, key=b"tombstone"))
     records.append(Record(None, START + 20_000, key=b"tombstone"))
-    records.append(Record(b"with key and headers", START + 20_000, key=b"\x00key", headers=[("h", b"\xff"), ("h", b"")]))
+    records.append(
+        Record(b"with key and headers", START + 20_000, key=b"\x00key", headers=[("h", b"\xff"), ("h", b"")])
+    )
     return records
 
 
@@ -82,7 +84,9 @@ def test_files_appear_while_the_job_runs(
     """Finished windows become visible though one partition has no records, and the open window stays open."""
     topic = new_topic(partitions=3)
     records = topic.produce(lines(*["round one"] * 10, partition=0) + lines(*["round two"] * 10, partition=2))
-    open_window = topic.produce(lines("still open", start=START + 10_000) + lines("open", start=START + 10_000, partition=2))
+    open_window = topic.produce(
+        lines("still open", start=START + 10_000) + lines("open", start=START + 10_000, partition=2)
+    )
     job = start_job(*topic.arguments(), "--output", str(tmp_path / "out"), "--idle-timeout", "1")
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records), "the rows of two windows")
     assert job.process.poll() is None, "the job has ended by itself"

@@ -218,9 +218,7 @@ def main() -> None:
             print(f"Kafka broker: {kafka_jars()}")
             return
         if is_listening(arguments.port):
-            raise BrokerError(
-                f"Port {arguments.port} is taken; stop what listens there, or choose another: --port"
-            )
+            raise BrokerError(f"Port {arguments.port} is taken; stop what listens there, or choose another: --port")
         print(f"Starting Kafka on localhost:{arguments.port} ...", flush=True)
         with embedded_broker(arguments.port, arguments.data_dir) as broker:
             print(f"Kafka is up on {broker.bootstrap_servers}; Ctrl-C ends it.", flush=True)
