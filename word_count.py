@@ -43,9 +43,11 @@ WEB_UI_PORT = 8081  # of a local run; another one where this is taken
 
 SETTINGS = {
     "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
-    "python.fn-execution.bundle.size": "100000",  # records that cross between JVM and Python at once; the default of ...
-    "python.fn-execution.bundle.time": "1000",  # ... 1,000 is slow. At most this many milliseconds pass before they do.
-    "python.state.cache-size": "100000",  # words whose state stays in the Python worker, else each count is a round trip
+    # Records cross between JVM and Python in bundles: larger ones than the default of 1,000 cost less, and a bundle
+    # waits at most this many milliseconds. The words of a bundle keep their state in the Python worker's cache.
+    "python.fn-execution.bundle.size": "100000",
+    "python.fn-execution.bundle.time": "1000",
+    "python.state.cache-size": "100000",
     "restart-strategy.type": "exponential-delay",  # after a failure go on from the last checkpoint, ...
     "restart-strategy.exponential-delay.max-backoff": "10 s",
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "5",  # ... but do not try for ever

