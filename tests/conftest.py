@@ -170,6 +170,7 @@ class Cluster:
     def __init__(self, folder: Path, task_managers: int = 1, settings: dict[str, str] | None = None) -> None:
         self.rest_port = free_port()
         self.logs = folder / "log"
+        self.logs.mkdir()
         conf = folder / "conf"
         shutil.copytree(Path(pyflink.__file__).parent / "conf", conf)
         (conf / "workers").write_text("localhost\n" * task_managers)

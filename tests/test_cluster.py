@@ -1,4 +1,4 @@
-"""`flink run --python word_count.py` on a real standalone cluster, started and stopped by the scripts that users run."""
+"""`flink run --python word_count.py` on a standalone cluster, started and stopped by Flink's scripts."""
 
 import os
 import sys
@@ -31,7 +31,7 @@ def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: 
 def test_flink_run_with_the_flags_of_the_classic_tutorial(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
-    """The jar by --jarfile, Python by path, the script by its path from another folder; rows go to a TaskManager's log."""
+    """The jar by --jarfile, Python by path, the script from another folder; a TaskManager prints the rows."""
     topic = new_topic()
     records = topic.produce(lines(*["classic 言葉"] * 30))
     jar = os.path.relpath(fetch.jar_path(), tmp_path)
