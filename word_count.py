@@ -274,12 +274,14 @@ def web_ui_port() -> int:
 
 
 def ignore_hang_ups() -> None:
-    """Keep quiet when Flink, at the end of a local run, hangs up on a Python worker thread that still listens.
+    """Keep quiet about the Python workers' complaints when Flink hangs up on them at the end of a local run.
 
-    A connection that breaks while the job runs is not lost by this: Flink itself sees it and fails the job.
+    A connection that breaks while the job runs is not hidden by this: Flink itself sees it and fails the job.
     """
-    report = threading.excepthook
-    threading.excepthook = lambda failed: None if issubclass(failed.exc_type, grpc.RpcError) else report(failed)
+    thread_failed, ignored = threading.excepthook, sys.unraisablehook
+    threading.excepthook = lambda error: None if issubclass(error.exc_type, grpc.RpcError) else thread_failed(error)
+    # Python 3.12 does not let a server start the thread that would stop it at exit.
+    sys.unraisablehook = lambda error: None if "interpreter shutdown" in str(error.exc_value) else ignored(error)
 
 
 def create_environment() -> StreamExecutionEnvironment:
