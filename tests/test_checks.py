@@ -1,0 +1,114 @@
+"""A bad set-up gets one sentence, exit code 1, and no stack trace, within seconds."""
+
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import broker
+import pytest
+import word_count
+from conftest import Cluster, Job, Topic
+from kafka import KafkaAdminClient
+from support import ROOT, SCRIPT, lines, wait_for
+
+SECONDS = 10  # to say what is wrong
+
+
+def complaint(job: Job) -> str:
+    """The one sentence that a job ends with."""
+    ended = job.wait(SECONDS)
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr.strip()
+
+
+def test_no_broker(start_job: Callable[..., Job]) -> None:
+    address = f"localhost:{broker.free_port()}"
+    assert complaint(start_job("--bootstrap-servers", address)) == (
+        f"No Kafka broker answers on {address}; start one: docker compose up -d (or: make broker)"
+    )
+
+
+def test_not_kafka(start_job: Callable[..., Job]) -> None:
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+        said = complaint(start_job("--bootstrap-servers", address))
+    assert said.startswith(f"What listens on {address} is not Kafka, or asks for TLS or authentication; name a plain")
+
+
+def test_missing_topic(own_broker: broker.Broker, start_job: Callable[..., Job]) -> None:
+    """The sentence names what exists, and a command that mends it."""
+    address = own_broker.bootstrap_servers
+    create = f"create it: python -m kafka.admin --bootstrap-servers {address} topics create --topic input"
+    assert complaint(start_job("--bootstrap-servers", address)) == f"There is no topic input on {address}; {create}"
+
+    other = Topic(address, partitions=1).name
+    said = complaint(start_job("--bootstrap-servers", address))
+    assert said == f"There is no topic input on {address} (there are: {other}); {create}"
+
+    _, *arguments = shlex.split(said.partition("create it: ")[2])
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, timeout=60)
+    with KafkaAdminClient(bootstrap_servers=address) as admin:
+        assert "input" in admin.list_topics()
+
+
+def test_advertised_listener_out_of_reach(
+    start_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The classic trap of a broker in Docker: it answers, and sends every client on to a name that only Docker knows."""
+    settings = broker.PROPERTIES.replace(
+        "advertised.listeners=PLAINTEXT://localhost:{port}", "advertised.listeners={to}"
+    )
+    monkeypatch.setattr(broker, "PROPERTIES", settings.replace("{to}", "PLAINTEXT://redpanda.invalid:9092"))
+    monkeypatch.setattr(broker, "is_kafka", lambda *arguments, **options: True)  # it would say no
+    with broker.embedded_broker(folder=tmp_path / "kafka") as misled:
+        address = misled.bootstrap_servers
+
+        def said_so() -> bool:
+            said = complaint(start_job("--bootstrap-servers", address))
+            return said.startswith(f"The broker on {address} advertises redpanda.invalid:9092, which cannot be reached")
+
+        wait_for(said_so, "the sentence, once the broker is up")
+
+
+def test_output_that_cannot_be_written(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
+    said = complaint(start_job(*new_topic().arguments(), "--output", "/dev/null/out"))
+    assert said == "Cannot write to /dev/null/out: Not a directory; choose another folder: --output PATH"
+
+
+def test_connector_that_is_damaged(tmp_path: Path) -> None:
+    jar = tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar"
+    jar.write_bytes(b"half a jar")
+    with pytest.raises(SystemExit, match=rf"^{jar} is damaged; run: rm {jar} && python {tmp_path}/fetch.py$"):
+        word_count.find_connector(tmp_path, "2.2.1")
+
+
+def test_error_in_a_python_function(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """A bug in the script reaches the screen as its own traceback, with no Java in it."""
+    buggy = tmp_path / "word_count.py"
+    buggy.write_text(SCRIPT.read_text("utf-8").replace("return word, 1", "return word, 1 // (word != 'bug')"), "utf-8")
+    (tmp_path / "connectors").symlink_to(ROOT / "connectors")
+    topic = new_topic()
+    topic.produce(lines("a bug"))
+    ended = start_job(*topic.arguments(), "--bounded", script=buggy).wait()
+    assert ended.code == 1
+    assert "return word, 1 // (word != 'bug')" in ended.stderr
+    assert "ZeroDivisionError: integer division or modulo by zero\n" in ended.stderr
+    *_, pointer = ended.stderr.splitlines()
+    assert pointer.startswith("The job has failed. All of Flink's log is in /")
+    assert "bug" in Path(pointer.rpartition(" ")[2]).read_text("utf-8")
+    assert "\tat " not in ended.stderr
+    assert "apache_beam" not in ended.stderr
+
+
+def test_missing_topic_under_flink_run(cluster: Cluster, bootstrap_servers: str) -> None:
+    arguments = ["--bootstrap-servers", bootstrap_servers, "--topic", "no-such-topic"]
+    ended = cluster.flink("run", "--python", SCRIPT, *arguments)
+    assert ended.code != 0
+    assert ended.stderr.startswith(f"There is no topic no-such-topic on {bootstrap_servers}")
+    assert ended.stderr.count("\n") == 1, ended.stderr
