@@ -23,11 +23,13 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pyflink
+from apache_beam.runners.worker import sdk_worker
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JJavaError
@@ -51,7 +53,7 @@ SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java c
 WEB_UI_PORT = 8081  # of a local run; another one where this is taken
 UNDER_FLINK_RUN = "PYFLINK_GATEWAY_PORT" in os.environ  # else Flink runs in a JVM that this process starts
 CHECK_TIMEOUT = 3.0  # seconds that a broker has to answer before the job starts
-STOP_TIMEOUT = 8.0  # seconds that a stop with drain may take
+STOP_TIMEOUT = 20.0  # seconds that each of the two steps of a stop with drain may take; they take about 2
 
 BROKERS = "localhost:19092"
 JOB_NAME = "word_count"
@@ -281,9 +283,7 @@ def check_kafka(bootstrap_servers: str, topic: str) -> None:
     except (KafkaError, OSError):
         if any(accepts_connections(host, port) for host, port in map(host_and_port, addresses)):
             why = "is not Kafka, or asks for TLS or authentication"
-            sys.exit(
-                f"What listens on {bootstrap_servers} {why}; name a PLAINTEXT listener: --bootstrap-servers HOST:PORT"
-            )
+            sys.exit(f"What listens on {bootstrap_servers} {why}; name a plain listener: --bootstrap-servers HOST:PORT")
         sys.exit(f"No Kafka broker answers on {bootstrap_servers}; start one: docker compose up -d (or: make broker)")
     with admin:
         # What the bootstrap servers have answered; the client has no public name for it.
@@ -357,35 +357,62 @@ def web_ui_port() -> int:
     raise OSError("no free TCP port")
 
 
-def ignore_hang_ups() -> None:
-    """Keep quiet about the Python workers' complaints when Flink hangs up on them at the end of a local run.
-
-    A connection that breaks while the job runs is not hidden by this: Flink itself sees it and fails the job.
-    """
+def quiet_workers() -> None:
+    """Take out of a local run's stderr what Python workers say beside Flink, which reports every failure itself."""
     thread_failed, ignored = threading.excepthook, sys.unraisablehook
+    # At the end of a run Flink hangs up on threads that still listen.
     threading.excepthook = lambda error: None if issubclass(error.exc_type, grpc.RpcError) else thread_failed(error)
     # Python 3.12 does not let a server start the thread that would stop it at exit.
     sys.unraisablehook = lambda error: None if "interpreter shutdown" in str(error.exc_value) else ignored(error)
+    # Beam prints an error of a Python function at every attempt, with many frames of its own; failure() does it once.
+    sdk_worker.print = lambda *values, **options: None
 
 
-def create_environment() -> StreamExecutionEnvironment:
-    """Flink's entry point: the cluster of 'flink run', else one of our own in a JVM that this process starts."""
-    settings = dict(SETTINGS)
-    if not UNDER_FLINK_RUN:
-        port = web_ui_port()
-        settings |= {**LOCAL_SETTINGS, "rest.port": str(port)}
-        ignore_hang_ups()
-        os.environ["JAVA_HOME"] = find_java()
-        os.environ["JVM_ARGS"] = f"{UTF8_STDOUT} {os.environ.get('JVM_ARGS', '')}"
-        print(f"Flink's web UI is on http://localhost:{port} while the job runs.", file=sys.stderr, flush=True)
+def prepare_local_run() -> dict[str, str]:
+    """Settings for a Flink that runs in a JVM of our own: find its Java, choose the port of its web UI and say it."""
+    port = web_ui_port()
+    quiet_workers()
+    os.environ["JAVA_HOME"] = find_java()
+    os.environ["JVM_ARGS"] = f"{UTF8_STDOUT} {os.environ.get('JVM_ARGS', '')}"
+    print(f"Flink's web UI is on http://localhost:{port} while the job runs.", file=sys.stderr, flush=True)
+    return {**SETTINGS, **LOCAL_SETTINGS, "rest.port": str(port)}
+
+
+def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
+    """Flink's entry point: the cluster of 'flink run', else one of our own in this process's JVM."""
     configuration = Configuration()  # this starts the JVM
     for key, value in settings.items():
         configuration.set_string(key, value)
     return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
-def run_until_stopped(environment: StreamExecutionEnvironment) -> None:
-    """Run the job in this process to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
+def build_job(
+    arguments: argparse.Namespace, connector: Path, idle_timeout: int, settings: dict[str, str]
+) -> StreamExecutionEnvironment:
+    """The whole pipeline, ready to be executed: source, count, sink."""
+    environment = create_environment(settings)
+    environment.add_jars(connector.as_uri())  # not 'pipeline.jars': that replaces Flink's own jars under 'flink run'
+
+    source = kafka_source(
+        arguments.topic, arguments.bootstrap_servers, arguments.group_id, arguments.start, arguments.bounded
+    )
+    strategy = watermarks(arguments.max_delay, idle_timeout)
+    lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid("kafka-source")
+    rows = count_words_per_window(lines, arguments.window)
+    if arguments.output:
+        write_files(rows, arguments.output)
+    else:
+        print_rows(rows)
+    return environment
+
+
+def run_until_stopped(build: Callable[[int, dict[str, str]], StreamExecutionEnvironment], idle_timeout: int) -> None:
+    """Run the job in this process to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once.
+
+    Args:
+        build: makes the pipeline, from an idle timeout and settings.
+        idle_timeout: seconds.
+    """
     stop = threading.Event()
 
     def on_signal(number: int, frame: object) -> None:
@@ -395,39 +422,50 @@ def run_until_stopped(environment: StreamExecutionEnvironment) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
+    settings = prepare_local_run()
     try:
-        job = environment.execute_async(JOB_NAME)
+        job = build(idle_timeout, settings).execute_async(JOB_NAME)
         end = job.get_job_execution_result()
-        while not end.done():
-            if stop.wait(0.1):
-                stop_with_drain(job)
-                break
-        end.result()
+        while not end.done() and not stop.wait(0.1):
+            pass
+        if end.done():
+            end.result()  # raises what the job has failed with
+            return
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            savepoint = stop_job(job, folder, drain=False)
+            # Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its source
+            # is idle (FLINK-40499). So the job is drained as one that goes on from here and whose source is never idle.
+            settings |= {"execution.state-recovery.path": savepoint, "rest.port": "0"}
+            stop_job(build(0, settings).execute_async(JOB_NAME), folder, drain=True)
+        print("Stopped: open windows are written, files and offsets are committed.", file=sys.stderr)
     except Py4JJavaError as error:
         sys.exit(failure(error))
-    if stop.is_set():
-        print("Stopped: open windows are written, files and offsets are committed.", file=sys.stderr)
+    except TimeoutError:
+        print("The job did not stop in time; rows since the last checkpoint are missing.", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
-def stop_with_drain(job: JobClient) -> None:
-    """Close all windows and commit everything, then end the job; exits with code 1 where that takes too long.
+def stop_job(job: JobClient, folder: str, drain: bool) -> str:
+    """Stop a job with a savepoint in `folder`; its path.
 
     This is JobClient.stop_with_savepoint, which in PyFlink 2.2 calls a Java method that no longer exists.
+
+    Args:
+        drain: whether to close all windows before.
+
+    Raises:
+        TimeoutError: it took longer than STOP_TIMEOUT.
     """
-    deadline = time.monotonic() + STOP_TIMEOUT
     canonical = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as savepoint:
-        while time.monotonic() < deadline:
-            stopped = job._j_job_client.stopWithSavepoint(True, Path(savepoint).as_uri(), canonical)
-            while not stopped.isDone() and time.monotonic() < deadline:
-                time.sleep(0.1)
-            if stopped.isDone() and not stopped.isCompletedExceptionally():
-                return
-            time.sleep(0.1)  # the job is still starting, or a checkpoint is under way
-    print(
-        "The job did not stop in time: what came after the last checkpoint is not written.", file=sys.stderr, flush=True
-    )
-    os._exit(1)
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while time.monotonic() < deadline:
+        stopped = job._j_job_client.stopWithSavepoint(drain, Path(folder).as_uri(), canonical)
+        while not stopped.isDone() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if stopped.isDone() and not stopped.isCompletedExceptionally():
+            return stopped.get()
+        time.sleep(0.1)  # not all of the job's tasks run yet
+    raise TimeoutError
 
 
 def failure(error: Py4JJavaError) -> str:
@@ -449,23 +487,13 @@ def main() -> None:
     check_kafka(arguments.bootstrap_servers, arguments.topic)
     if arguments.output:
         check_output(arguments.output)
-    environment = create_environment()
-    environment.add_jars(connector.as_uri())  # not 'pipeline.jars': that replaces Flink's own jars under 'flink run'
-
-    source = kafka_source(
-        arguments.topic, arguments.bootstrap_servers, arguments.group_id, arguments.start, arguments.bounded
-    )
-    strategy = watermarks(arguments.max_delay, arguments.idle_timeout)
-    lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid("kafka-source")
-    rows = count_words_per_window(lines, arguments.window)
-    if arguments.output:
-        write_files(rows, arguments.output)
-    else:
-        print_rows(rows)
+    # The partitions of a bounded run end, so none of them can hold windows back.
+    idle_timeout = 0 if arguments.bounded else arguments.idle_timeout
+    build = partial(build_job, arguments, connector)
     if UNDER_FLINK_RUN:
-        environment.execute(JOB_NAME)
+        build(idle_timeout, SETTINGS).execute(JOB_NAME)
     else:
-        run_until_stopped(environment)
+        run_until_stopped(build, idle_timeout)
 
 
 if __name__ == "__main__":

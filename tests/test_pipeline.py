@@ -26,7 +26,7 @@ def environment() -> Iterator[StreamExecutionEnvironment]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("JAVA_HOME", "JVM_ARGS"):
             patch.setenv(name, os.environ.get(name, ""))
-        yield word_count.create_environment()
+        yield word_count.create_environment(word_count.prepare_local_run())
 
 
 def count(environment: StreamExecutionEnvironment, records: list[Record], window: int = 5, max_delay: int = 0) -> list:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import Job, Topic
 from support import START, expected_counts, lines, read_files, wait_for
 
