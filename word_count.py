@@ -18,19 +18,19 @@ import os
 import re
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import grpc
 import pyflink
 from apache_beam.runners.worker import sdk_worker
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration, Duration, JobClient, Time, Types, WatermarkStrategy
@@ -386,9 +386,7 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
-def build_job(
-    arguments: argparse.Namespace, connector: Path, idle_timeout: int, settings: dict[str, str]
-) -> StreamExecutionEnvironment:
+def build_job(arguments: argparse.Namespace, connector: Path, settings: dict[str, str]) -> StreamExecutionEnvironment:
     """The whole pipeline, ready to be executed: source, count, sink."""
     environment = create_environment(settings)
     environment.add_jars(connector.as_uri())  # not 'pipeline.jars': that replaces Flink's own jars under 'flink run'
@@ -396,7 +394,8 @@ def build_job(
     source = kafka_source(
         arguments.topic, arguments.bootstrap_servers, arguments.group_id, arguments.start, arguments.bounded
     )
-    strategy = watermarks(arguments.max_delay, idle_timeout)
+    # The partitions of a bounded run end, so none of them can hold windows back.
+    strategy = watermarks(arguments.max_delay, 0 if arguments.bounded else arguments.idle_timeout)
     lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid("kafka-source")
     rows = count_words_per_window(lines, arguments.window)
     if arguments.output:
@@ -406,13 +405,8 @@ def build_job(
     return environment
 
 
-def run_until_stopped(build: Callable[[int, dict[str, str]], StreamExecutionEnvironment], idle_timeout: int) -> None:
-    """Run the job in this process to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once.
-
-    Args:
-        build: makes the pipeline, from an idle timeout and settings.
-        idle_timeout: seconds.
-    """
+def run_until_stopped(arguments: argparse.Namespace, connector: Path) -> None:
+    """Run the job in this process to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
     stop = threading.Event()
 
     def on_signal(number: int, frame: object) -> None:
@@ -424,7 +418,7 @@ def run_until_stopped(build: Callable[[int, dict[str, str]], StreamExecutionEnvi
         signal.signal(number, on_signal)
     settings = prepare_local_run()
     try:
-        job = build(idle_timeout, settings).execute_async(JOB_NAME)
+        job = build_job(arguments, connector, settings).execute_async(JOB_NAME)
         end = job.get_job_execution_result()
         while not end.done() and not stop.wait(0.1):
             pass
@@ -436,7 +430,10 @@ def run_until_stopped(build: Callable[[int, dict[str, str]], StreamExecutionEnvi
             # Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its source
             # is idle (FLINK-40499). So the job is drained as one that goes on from here and whose source is never idle.
             settings |= {"execution.state-recovery.path": savepoint, "rest.port": "0"}
-            stop_job(build(0, settings).execute_async(JOB_NAME), folder, drain=True)
+            arguments.idle_timeout = 0
+            job = build_job(arguments, connector, settings).execute_async(JOB_NAME)
+            savepoint = stop_job(job, folder, drain=True)
+            commit_offsets(arguments, savepoint_offsets(Path(folder, Path(savepoint).name), arguments.topic))
         print("Stopped: open windows are written, files and offsets are committed.", file=sys.stderr)
     except Py4JJavaError as error:
         sys.exit(failure(error))
@@ -468,6 +465,34 @@ def stop_job(job: JobClient, folder: str, drain: bool) -> str:
     raise TimeoutError
 
 
+def savepoint_offsets(savepoint: Path, topic: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Up to which offsets a savepoint has read a topic.
+
+    It holds each partition as the Kafka connector has serialized it (KafkaPartitionSplitSerializer, version 0): length
+    and name of the topic, partition, offset, end offset or -2**63. The source's coordinator keeps older offsets.
+    """
+    name = topic.encode()
+    split = re.compile(re.escape(len(name).to_bytes(2, "big") + name) + b"(.{20})", re.DOTALL)
+    offsets: dict[int, int] = {}
+    for file in savepoint.iterdir():
+        for partition, offset, end in (struct.unpack(">iqq", found) for found in split.findall(file.read_bytes())):
+            if partition >= 0 and (end == -(2**63) or 0 <= offset <= end):
+                offsets[partition] = max(offset, offsets.get(partition, -1))
+    return {
+        TopicPartition(topic, partition): OffsetAndMetadata(offsets[partition], "", -1)
+        for partition in offsets
+        if offsets[partition] >= 0
+    }
+
+
+def commit_offsets(arguments: argparse.Namespace, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+    """Commit offsets for the job's group: Flink's source has no time for it when it is stopped, and a reader of a quiet
+    topic takes up to 10 s to do so."""
+    if offsets:
+        with KafkaAdminClient(bootstrap_servers=arguments.bootstrap_servers.split(",")) as admin:
+            admin.alter_group_offsets(arguments.group_id, offsets)
+
+
 def failure(error: Py4JJavaError) -> str:
     """Why the job has failed: the Python traceback if a Python function was the cause, else the last cause in Java."""
     java = str(error)
@@ -487,13 +512,10 @@ def main() -> None:
     check_kafka(arguments.bootstrap_servers, arguments.topic)
     if arguments.output:
         check_output(arguments.output)
-    # The partitions of a bounded run end, so none of them can hold windows back.
-    idle_timeout = 0 if arguments.bounded else arguments.idle_timeout
-    build = partial(build_job, arguments, connector)
     if UNDER_FLINK_RUN:
-        build(idle_timeout, SETTINGS).execute(JOB_NAME)
+        build_job(arguments, connector, SETTINGS).execute(JOB_NAME)
     else:
-        run_until_stopped(build, idle_timeout)
+        run_until_stopped(arguments, connector)
 
 
 if __name__ == "__main__":
