@@ -1,5 +1,6 @@
 """A bad set-up gets one sentence, exit code 1, and no stack trace, within seconds."""
 
+import re
 import shlex
 import socket
 import subprocess
