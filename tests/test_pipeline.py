@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pyflink.common import Row, Types
@@ -22,11 +23,12 @@ class RowTimestamp(TimestampAssigner):
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[StreamExecutionEnvironment]:
-    """The job's own local environment; what it changes in os.environ is put back."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("JAVA_HOME", "JVM_ARGS"):
-            patch.setenv(name, os.environ.get(name, ""))
-        yield word_count.create_environment(word_count.prepare_local_run())
+    """The job's own local environment; what it and Flink's Python worker change in this process is put back."""
+    variables, folder = dict(os.environ), Path.cwd()
+    yield word_count.create_environment(word_count.prepare_local_run())
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
 
 
 def count(environment: StreamExecutionEnvironment, records: list[Record], window: int = 5, max_delay: int = 0) -> list:
