@@ -1,13 +1,12 @@
 """Fixtures: a broker, topics of a test's own, the job as a process, and a standalone Flink cluster."""
 
 import contextlib
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from support import SCRIPT, Record, wait_for
+from support import SCRIPT, Record, get_json, wait_for
 
 BIN = Path(sys.prefix) / "bin"
 RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s
@@ -136,6 +135,10 @@ class Job:
         code = self.process.wait(timeout)
         return Finished(code, self.stdout.read_text("utf-8"), self.stderr.read_text("utf-8"))
 
+    def web_ui(self) -> str:
+        """The address that the job has printed."""
+        return re.search(r"http://localhost:\d+", self.stderr.read_text("utf-8"))[0]
+
     def end(self) -> None:
         """Kill the job's Python and its JVM, if they still run."""
         with contextlib.suppress(ProcessLookupError):
@@ -208,8 +211,7 @@ class Cluster:
 
     def rest(self, path: str) -> Any:
         """A GET on Flink's REST API."""
-        with urllib.request.urlopen(f"http://localhost:{self.rest_port}{path}", timeout=10) as response:
-            return json.load(response)
+        return get_json(f"http://localhost:{self.rest_port}{path}")
 
     def flink(self, *arguments: str | Path, cwd: Path | None = None) -> Finished:
         """Run `flink` with some arguments."""

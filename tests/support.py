@@ -1,6 +1,9 @@
 """What the tests share: records to produce, the independent count, and how to read the job's rows."""
 
+import json
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -74,3 +77,22 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 90) -> An
             raise TimeoutError(f"waited {timeout} s for {what}")
         time.sleep(0.1)
     return value
+
+
+def get_json(url: str) -> Any:
+    """A GET on Flink's REST API."""
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return json.load(response)
+
+
+def metric_total(web_ui: str, name: str) -> float:
+    """The sum of a metric, over all operators and subtasks of the one job that runs there."""
+    job = get_json(f"{web_ui}/jobs")["jobs"][0]["id"]
+    total = 0.0
+    for vertex in get_json(f"{web_ui}/jobs/{job}")["vertices"]:
+        metrics = f"{web_ui}/jobs/{job}/vertices/{vertex['id']}/subtasks/metrics"
+        for metric in get_json(metrics):
+            if metric["id"].rpartition(".")[2] == name:
+                found = get_json(f"{metrics}?get={urllib.parse.quote(metric['id'])}")
+                total += sum(one["sum"] for one in found)
+    return total

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Job, Topic
-from support import START, Record, expected_counts, lines, parse_rows, read_files, wait_for
+from support import START, Record, expected_counts, lines, metric_total, parse_rows, read_files, wait_for
 
 PRINTING = "Printing result to stdout. Use --output to specify output path.\n"
 
@@ -113,16 +113,17 @@ def test_out_of_order_within_max_delay_is_counted(
 def test_out_of_order_beyond_max_delay_is_dropped(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """A record that comes after its window's row was written does not write the row again."""
+    """A record that comes after its window's row was written does not write it again; a metric of Flink counts it."""
     topic = new_topic()
     counted = topic.produce(lines("first", start=START) + lines("third", start=START + 12_000))
-    start_job(*topic.arguments(), "--max-delay", "5", "--output", str(tmp_path / "out"))
+    job = start_job(*topic.arguments(), "--max-delay", "5", "--output", str(tmp_path / "out"))
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(counted[:1]), "the row of the first window")
 
     topic.produce(lines("too late", start=START + 4_999))
     counted += topic.produce(lines("second and just in time", start=START + 9_999))
     topic.produce(lines("closing", start=START + 20_000))
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(counted), "the rows of the other windows")
+    wait_for(lambda: metric_total(job.web_ui(), "numLateRecordsDropped") == len(["too", "late"]), "the metric")
 
 
 def test_start_offsets(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
