@@ -9,8 +9,8 @@ Every result is a row of three fields, separated by tabs: start of the window (U
 
     2026-11-22T14:00:05Z    hello    3
 
-Read it from top to bottom: settings, source, the count and sinks are the job; after them come the checks before it, how a
-local run starts and stops, and main. It imports nothing else of this repository.
+Read it from top to bottom: settings, source, the count and sinks are the job; then come the checks before it, how a local
+run starts and stops, and main. It imports nothing else of this repository.
 """
 
 import argparse
@@ -463,7 +463,7 @@ def savepoint_offsets(savepoint: Path, topic: str) -> dict[TopicPartition, Offse
 def commit_offsets(arguments: argparse.Namespace, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
     """Commit offsets for the job's group.
 
-    Flink's Kafka source does so behind a poll that takes up to 10 s on a quiet topic, and not at all once it is stopped.
+    Flink's Kafka source does so only after a poll, which takes up to 10 s on a quiet topic, and not when it is stopped.
     """
     if offsets:
         with KafkaAdminClient(bootstrap_servers=arguments.bootstrap_servers.split(",")) as admin:

@@ -60,6 +60,7 @@ def test_flink_run_detached_until_cancelled(cluster: Cluster, new_topic: Callabl
     job = job_id(cluster.flink("run", "--detached", "--python", SCRIPT, *arguments, cwd=tmp_path))
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records), "the rows of the closed windows")
     assert cluster.rest(f"/jobs/{job}")["state"] == "RUNNING"
+    assert job in cluster.flink("list").stdout
     assert cluster.flink("cancel", job).code == 0
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
 
