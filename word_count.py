@@ -9,8 +9,8 @@ Every result is a row of three fields, separated by tabs: start of the window (U
 
     2026-11-22T14:00:05Z    hello    3
 
-Read it from top to bottom: settings, source, the count and sinks are the job; then come the checks before it, how a local
-run starts and stops, and main. It imports nothing else of this repository.
+Read it from top to bottom: settings, source, the count and sinks are the job; then come the checks before it, how a
+local run starts and stops, and main. It imports nothing else of this repository.
 """
 
 import argparse
