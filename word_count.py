@@ -61,10 +61,11 @@ JOB_NAME = "word_count"
 
 SETTINGS = {
     "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
-    # Records cross between JVM and Python in bundles: larger ones than the default of 1,000 cost less, and a bundle
-    # waits at most this many milliseconds. The words of a bundle keep their state in the Python worker's cache.
+    # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits at
+    # most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and gets lost if the
+    # source turns idle meanwhile. The words of a bundle keep their state in the Python worker's cache.
     "python.fn-execution.bundle.size": "100000",
-    "python.fn-execution.bundle.time": "1000",
+    "python.fn-execution.bundle.time": "400",
     "python.state.cache-size": "100000",
     "restart-strategy.type": "exponential-delay",  # after a failure go on from the last checkpoint, ...
     "restart-strategy.exponential-delay.max-backoff": "10 s",
