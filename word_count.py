@@ -61,8 +61,8 @@ JOB_NAME = "word_count"
 
 SETTINGS = {
     "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
-    # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits at
-    # most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and gets lost if the
+    # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits
+    # at most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and is lost if the
     # source turns idle meanwhile. The words of a bundle keep their state in the Python worker's cache.
     "python.fn-execution.bundle.size": "100000",
     "python.fn-execution.bundle.time": "400",
