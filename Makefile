@@ -1,11 +1,11 @@
 # make demo    set up everything, and show word counts from a real broker
 # make test    set up everything, and run the tests
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
-# make lint    check the code with ruff
+# make lint    check the code with ruff; make format mends its layout
 # make lock    lock the versions again, after a change of requirements.txt
 # make clean   remove what 'make' has made
 
-# The newest of the Pythons that Flink supports and that is there; 'make demo PYTHON=/path/to/python' names another.
+# The first of the Pythons that Flink supports and that is there; 'make demo PYTHON=/path/to/python' names another.
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)

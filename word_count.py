@@ -452,12 +452,10 @@ def savepoint_offsets(savepoint: Path, topic: str) -> dict[TopicPartition, Offse
     offsets: dict[int, int] = {}
     for file in savepoint.iterdir():
         for partition, offset, end in (struct.unpack(">iqq", found) for found in split.findall(file.read_bytes())):
-            if partition >= 0 and (end == -(2**63) or 0 <= offset <= end):
-                offsets[partition] = max(offset, offsets.get(partition, -1))
+            if partition >= 0 and offset >= 0 and (end == -(2**63) or offset <= end):
+                offsets[partition] = max(offset, offsets.get(partition, 0))
     return {
-        TopicPartition(topic, partition): OffsetAndMetadata(offsets[partition], "", -1)
-        for partition in offsets
-        if offsets[partition] >= 0
+        TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()
     }
 
 

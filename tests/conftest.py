@@ -33,6 +33,11 @@ external_broker = next(
 )
 
 
+def environment_with(**variables: str) -> dict[str, str]:
+    """This process's environment with other variables, and without what would find Java or this repository's code."""
+    return {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")} | variables
+
+
 def pytest_report_header() -> str:
     return f"Kafka broker: {external_broker or 'none is up, an embedded one is started'}"
 
@@ -157,8 +162,7 @@ def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     elsewhere.mkdir()
 
     def start(*arguments: str, script: Path = SCRIPT, **variables: str) -> Job:
-        env = {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")}
-        env |= {"PATH": "/usr/bin:/bin", **variables}
+        env = environment_with(PATH="/usr/bin:/bin", **variables)
         jobs.append(Job(script, list(arguments), tmp_path / f"job-{len(jobs)}", elsewhere, env))
         return jobs[-1]
 
@@ -170,29 +174,26 @@ def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 class Cluster:
     """A standalone Flink cluster on free ports, run by the scripts that a user runs."""
 
-    def __init__(self, folder: Path, task_managers: int = 1, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.rest_port = free_port()
         self.logs = folder / "log"
         self.logs.mkdir()
         conf = folder / "conf"
         shutil.copytree(Path(pyflink.__file__).parent / "conf", conf)
-        (conf / "workers").write_text("localhost\n" * task_managers)
         overrides = {
             "rest.port": self.rest_port,
             "jobmanager.rpc.port": free_port(),
             "taskmanager.numberOfTaskSlots": 2,
-            **(settings or {}),
         }
-        config = [line for line in (conf / "config.yaml").read_text().splitlines() if "numberOfTaskSlots:" not in line]
-        config = [line if line.strip() != "port: 6123" else "" for line in config]
+        stock = (conf / "config.yaml").read_text().splitlines()
+        config = [line for line in stock if line.strip() not in ("numberOfTaskSlots: 1", "port: 6123")]
         (conf / "config.yaml").write_text("\n".join(config + [f"{key}: {value}" for key, value in overrides.items()]))
-        self.env = {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")}
-        self.env |= {
-            "FLINK_CONF_DIR": str(conf),
-            "FLINK_LOG_DIR": str(self.logs),
-            "FLINK_PID_DIR": str(folder / "pid"),
-            "PATH": f"{BIN}:/usr/bin:/bin",  # what an active environment gives
-        }
+        self.env = environment_with(
+            FLINK_CONF_DIR=str(conf),
+            FLINK_LOG_DIR=str(self.logs),
+            FLINK_PID_DIR=str(folder / "pid"),
+            PATH=f"{BIN}:/usr/bin:/bin",  # what an active environment gives
+        )
 
     def start(self) -> None:
         """Start the cluster and wait for its slots."""

@@ -60,9 +60,8 @@ def parse_rows(text: str) -> Counts:
 
 def read_files(folder: Path) -> Counts:
     """The rows in the visible files of an output folder."""
-    files = sorted(folder.rglob("counts-*.tsv")) if folder.exists() else []
-    visible = [file for file in files if not file.name.startswith(".")]
-    return parse_rows("".join(file.read_bytes().decode() for file in visible))
+    files = sorted(folder.rglob("counts-*.tsv")) if folder.exists() else []  # hidden ones begin with a dot
+    return parse_rows("".join(file.read_bytes().decode() for file in files))
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout: float = 90) -> Any:
