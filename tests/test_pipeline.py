@@ -10,6 +10,7 @@ from pyflink.common import Row, Types
 from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import StreamExecutionEnvironment
 
+import runner
 import word_count
 from support import START, Record, expected_counts, lines, parse_rows
 
@@ -25,7 +26,7 @@ class RowTimestamp(TimestampAssigner):
 def environment() -> Iterator[StreamExecutionEnvironment]:
     """The job's own local environment; what it and Flink's Python worker change in this process is put back."""
     variables, folder = dict(os.environ), Path.cwd()
-    yield word_count.create_environment(word_count.prepare_local_run())
+    yield word_count.create_environment(runner.prepare_local_run())
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
@@ -39,7 +40,7 @@ def count(environment: StreamExecutionEnvironment, records: list[Record], window
     )
     strategy = word_count.watermarks(max_delay, idle_timeout=0).with_timestamp_assigner(RowTimestamp())
     values = stamped.assign_timestamps_and_watermarks(strategy).map(
-        lambda row: row[1], Types.PRIMITIVE_ARRAY(Types.BYTE())
+        lambda row: Row(row[1]), Types.ROW_NAMED(["line"], [Types.PRIMITIVE_ARRAY(Types.BYTE())])
     )
     with word_count.count_words_per_window(values, window).execute_and_collect() as rows:
         return list(rows)

@@ -14,6 +14,7 @@ import yaml
 
 import broker
 import fetch
+import runner
 import word_count
 from support import ROOT
 
@@ -35,7 +36,7 @@ def test_connector_is_for_this_flink() -> None:
     _, _, version = fetch.CONNECTOR.split(":")
     assert version.rpartition("-")[2] == requirements["apache-flink"].rpartition(".")[0]
     fetch.verify(fetch.jar_path())
-    assert word_count.find_connector() == fetch.jar_path()
+    assert runner.find_connector() == fetch.jar_path()
 
 
 @pytest.mark.parametrize(
