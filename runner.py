@@ -17,22 +17,21 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-import grpc
 import pyflink
-from apache_beam.runners.worker import sdk_worker
+from find_libpython import find_libpython
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
-from pyflink.util.java_utils import add_jars_to_context_class_loader
 from pyflink.version import __version__ as FLINK_VERSION
 
 CONNECTORS = Path(__file__).resolve().parent / "connectors"
@@ -48,6 +47,16 @@ LOCAL_SETTINGS = {
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
     "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
+}
+# For a Python without a shared library, which cannot run inside Flink's JVM.
+PROCESS_MODE_SETTINGS = {
+    "python.execution-mode": "process",
+    # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits
+    # at most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and is lost if the
+    # source turns idle meanwhile. The words of a bundle keep their state in the Python worker's cache.
+    "python.fn-execution.bundle.size": "100000",
+    "python.fn-execution.bundle.time": "400",
+    "python.state.cache-size": "100000",
 }
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 UTF8_STDOUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8"
@@ -83,7 +92,7 @@ def run(job_name: str, build: Build, arguments: argparse.Namespace, settings: di
     Raises:
         SystemExit: something is wrong; one sentence says what, and what to do.
     """
-    connector = find_connector()
+    find_connector()
     check_kafka(arguments.bootstrap_servers, arguments.topic)
     if arguments.output:
         check_folder("--output", arguments.output)
@@ -91,13 +100,19 @@ def run(job_name: str, build: Build, arguments: argparse.Namespace, settings: di
     if arguments.checkpoint_dir:
         check_folder("--checkpoint-dir", arguments.checkpoint_dir)
         checkpoint = open_checkpoints(arguments, state_of)
+    if not find_libpython():
+        print("Python has no shared library (libpython), so the job runs slower, in Python processes.", file=sys.stderr)
+        settings = settings | PROCESS_MODE_SETTINGS
+        quiet_workers()
     if UNDER_FLINK_RUN:
-        add_jars_to_context_class_loader([connector.as_uri()])
         if arguments.checkpoint_dir:
             settings = settings | checkpoint_settings(arguments.checkpoint_dir)
-        build(make_plan(arguments, settings, checkpoint)).execute(job_name)
+        plan = make_plan(arguments, settings, checkpoint)
+        if arguments.checkpoint_dir:
+            record_start(plan, Path(arguments.checkpoint_dir))
+        build(plan).execute(job_name)
     else:
-        run_until_stopped(job_name, build, arguments, settings, connector, checkpoint)
+        run_until_stopped(job_name, build, arguments, settings, checkpoint)
 
 
 # --- Checks: what is wrong is said in one sentence, before anything starts ------------------------------------------
@@ -198,7 +213,7 @@ def make_plan(arguments: argparse.Namespace, settings: dict[str, str], checkpoin
         first = {one.partition: offset for one, offset in consumer.beginning_offsets(partitions).items()}
         end = {one.partition: offset for one, offset in consumer.end_offsets(partitions).items()}
         if checkpoint:
-            start = first | checkpoint_offsets(checkpoint, topic)
+            start = first | recorded_start(Path(arguments.checkpoint_dir)) | checkpoint_offsets(checkpoint, topic)
         elif arguments.start == "committed":
             committed = {one.partition: consumer.committed(one) for one in partitions}
             start = first | {partition: offset for partition, offset in committed.items() if offset is not None}
@@ -228,36 +243,48 @@ def go_on(plan: Plan, checkpoint: Path) -> Plan:
     return replace(plan, settings=plan.settings | recovery, source_uid=uid)
 
 
+def record_start(plan: Plan, folder: Path) -> None:
+    """Note where a run starts to read: a checkpoint made before it has found all partitions does not tell."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        json.dump(plan.start, file)
+    Path(file.name).replace(folder / "start.json")
+
+
+def recorded_start(folder: Path) -> dict[int, int]:
+    """What `record_start` has noted last."""
+    file = folder / "start.json"
+    return (
+        {int(partition): offset for partition, offset in json.loads(file.read_text()).items()} if file.exists() else {}
+    )
+
+
 def checkpoint_offsets(checkpoint: Path, topic: str) -> dict[int, int]:
     """Up to which offset a checkpoint has read each partition of a topic.
 
-    The state of the source's readers holds the partitions that are being read, each as KafkaPartitionSplitSerializer
-    (version 0) writes it: length and name of the topic, partition, offset, end offset or -2**63. The state of the
-    source's coordinator holds all partitions, with the offsets of their start and end.
+    The source's coordinator keeps all partitions, with the offsets of their start and end. The source's readers keep
+    those that they are reading, with the offset that comes next; a partition that is assigned and that no reader has is
+    read to its end. Both write a partition as the Kafka connector's KafkaPartitionSplitSerializer does (version 0):
+    length and name of the topic, partition, offset, end or -2**63; the coordinator adds 0 if it is assigned, else 1.
     """
     jvm = get_gateway().jvm
-    metadata = jvm.java.io.DataInputStream(jvm.java.io.FileInputStream(str(checkpoint / "_metadata")))
-    loader = jvm.Thread.currentThread().getContextClassLoader()
+    name = re.escape(len(topic.encode()).to_bytes(2, "big") + topic.encode())
     load = jvm.org.apache.flink.runtime.checkpoint.Checkpoints.loadCheckpointMetadata
-    enumerator = jvm.org.apache.flink.connector.kafka.source.enumerator.KafkaSourceEnumStateSerializer()
-    name = topic.encode()
-    split = re.compile(re.escape(len(name).to_bytes(2, "big") + name) + b"(.{12})", re.DOTALL)
+    stream = jvm.java.io.DataInputStream(jvm.java.io.FileInputStream(str(checkpoint / "_metadata")))
+    operators = load(stream, jvm.Thread.currentThread().getContextClassLoader(), str(checkpoint)).getOperatorStates()
+    stream.close()
     offsets: dict[int, int] = {}
-    for operator in load(metadata, loader, str(checkpoint)).getOperatorStates():
-        if coordinator := operator.getCoordinatorState():
-            state = bytes(coordinator.getData())
-            version, _ = struct.unpack_from(">ii", state, 4)
-            partitions = enumerator.deserialize(version, state[12:])
-            for one in partitions.unassignedSplits():
-                offsets[one.getPartition()] = one.getStartingOffset()
-            for one in partitions.assignedSplits():  # those that no reader has any more are read to their end
-                offsets[one.getPartition()] = one.getStoppingOffset().orElse(one.getStartingOffset())
-            for subtask in operator.getStates().toArray():
-                for handle in subtask.getManagedOperatorState().toArray():
-                    stream = handle.openInputStream()
-                    offsets |= dict(struct.unpack(">iq", found) for found in split.findall(stream.readAllBytes()))
-                    stream.close()
-    metadata.close()
+    for source in operators:
+        if not source.getCoordinatorState():
+            continue
+        for found in re.findall(name + b"(.{24})", bytes(source.getCoordinatorState().getData()), re.DOTALL):
+            partition, start, end, unassigned = struct.unpack(">iqqi", found)
+            offsets[partition] = start if unassigned or end < 0 else end
+        for subtask in source.getStates().toArray():
+            for state in subtask.getManagedOperatorState().toArray():
+                stream = state.openInputStream()
+                found = re.findall(name + b"(.{12})", stream.readAllBytes(), re.DOTALL)
+                stream.close()
+                offsets |= dict(struct.unpack(">iq", one) for one in found)
     return offsets
 
 
@@ -267,7 +294,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda file: file.stat().st_mtime_ns).parent if complete else None
 
 
-def checkpoint_settings(folder: str) -> dict[str, str]:
+def checkpoint_settings(folder: Path | str) -> dict[str, str]:
     """Flink's settings for checkpoints that are still there after a crash."""
     return {
         "execution.checkpointing.dir": f"file://{folder}",
@@ -336,6 +363,9 @@ def web_ui_port() -> int:
 
 def quiet_workers() -> None:
     """Take out of a local run's stderr what Python workers say beside Flink, which reports every failure itself."""
+    import grpc
+    from apache_beam.runners.worker import sdk_worker
+
     thread_failed, ignored = threading.excepthook, sys.unraisablehook
     # At the end of a run Flink hangs up on threads that still listen.
     threading.excepthook = lambda error: None if issubclass(error.exc_type, grpc.RpcError) else thread_failed(error)
@@ -348,7 +378,7 @@ def quiet_workers() -> None:
 def prepare_local_run() -> dict[str, str]:
     """Settings for a Flink that runs in a JVM of our own: find its Java, choose the port of its web UI and say it."""
     port = web_ui_port()
-    quiet_workers()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Flink's Python is the first one there
     os.environ["JAVA_HOME"] = find_java()
     os.environ["JVM_ARGS"] = f"{UTF8_STDOUT} {os.environ.get('JVM_ARGS', '')}"
     print(f"Flink's web UI is on http://localhost:{port} while the job runs.", file=sys.stderr, flush=True)
@@ -360,7 +390,6 @@ def run_until_stopped(
     build: Build,
     arguments: argparse.Namespace,
     settings: dict[str, str],
-    connector: Path,
     checkpoint: Path | None,
 ) -> None:
     """Run the job in this process to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
@@ -375,11 +404,11 @@ def run_until_stopped(
         signal.signal(number, on_signal)
     settings = settings | prepare_local_run()
     with tempfile.TemporaryDirectory(prefix="checkpoints-", ignore_cleanup_errors=True) as temporary:
-        folder = arguments.checkpoint_dir or temporary
+        folder = Path(arguments.checkpoint_dir or temporary)
         settings |= checkpoint_settings(folder)
         try:
-            add_jars_to_context_class_loader([connector.as_uri()])
             plan = make_plan(arguments, settings, checkpoint)
+            record_start(plan, folder)
             job = build(plan).execute_async(job_name)
             end = job.get_job_execution_result()
             while not end.done() and not stop.wait(0.1):
@@ -390,13 +419,14 @@ def run_until_stopped(
                     commit_offsets(arguments, plan.end)
                 return
             stop_job(job, folder, drain=False)
-            savepoint = newest_checkpoint(Path(folder))
-            offsets = checkpoint_offsets(savepoint, arguments.topic)
+            savepoint = newest_checkpoint(folder)
+            offsets = plan.start | checkpoint_offsets(savepoint, arguments.topic)
             if not arguments.no_drain:
                 # Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its
                 # source is idle (FLINK-40499). So what is drained is a job that goes on from here, never idle, and
                 # reads nothing more.
                 plan = go_on(Plan(settings | {"rest.port": "0"}, offsets, end=offsets), savepoint)
+                record_start(plan, folder)
                 stop_job(build(plan).execute_async(job_name), folder, drain=True)
             commit_offsets(arguments, offsets)
         except Py4JJavaError as error:
@@ -414,7 +444,7 @@ def run_until_stopped(
         print(f"Stopped: open windows are in {savepoint}, files and offsets are committed.", file=sys.stderr)
 
 
-def stop_job(job: JobClient, folder: str, drain: bool) -> None:
+def stop_job(job: JobClient, folder: Path, drain: bool) -> None:
     """Stop a job with a savepoint in `folder`.
 
     This is JobClient.stop_with_savepoint, which in PyFlink 2.2 calls a Java method that no longer exists.
@@ -457,9 +487,18 @@ def failure(error: Py4JJavaError) -> str:
     java = str(error)
     causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
     why = (causes or [java])[-1]
-    if python := re.search(r"Traceback \(most recent call last\):\n.*?(?=\n\n|\n\tat )", java, re.DOTALL):
-        # Around the frames of this script are many of Flink and Beam that say nothing about it.
-        why = re.sub(r'^  File "[^"]*(?:pyflink|apache_beam)/.*?(?=^  File|^\S)', "", python[0], flags=re.M | re.S)
+    if in_thread := re.findall(r"pemja.core.PythonException: <class '(.*)'>: (.*)((?:\n\tat .*)*)", java):
+        kind, message, stack = in_thread[-1]
+        # The frames of Python are among those of Java, the innermost first: at FOLDER/MODULE.FUNCTION(FILE:LINE)
+        frames = [
+            (f"{folder}/{file}", int(line), function, None)
+            for folder, function, file, line in re.findall(r"at (/.*)/[^/]+?\.([^/(]+)\((.+\.py):(\d+)\)", stack)
+            if "/pyflink/" not in folder  # says nothing about the script
+        ]
+        calls = "".join(traceback.StackSummary.from_list(reversed(frames)).format())
+        why = f"Traceback (most recent call last):\n{calls}{kind.removeprefix('builtins.')}: {message}"
+    elif in_process := re.search(r"Traceback \(most recent call last\):\n.*?(?=\n\n|\n\tat )", java, re.DOTALL):
+        why = re.sub(r'^  File "[^"]*(?:pyflink|apache_beam)/.*?(?=^  File|^\S)', "", in_process[0], flags=re.M | re.S)
     logs = os.environ.get("FLINK_LOG_DIR") or Path(pyflink.__file__).parent / "log"
     log = f"{logs}/flink-{getpass.getuser()}-python-{socket.gethostname()}.log"
     return f"{why}\nThe job has failed. All of Flink's log is in {log}"

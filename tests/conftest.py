@@ -91,6 +91,11 @@ class Topic:
         """The flags that point the job at this topic, with a consumer group of its own."""
         return ["--bootstrap-servers", self.bootstrap_servers, "--topic", self.name, "--group-id", self.name]
 
+    def reset_offsets(self) -> None:
+        """Let the group of `arguments` start again from the topic's first record."""
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
+            admin.delete_groups([self.name])
+
     def delete(self) -> None:
         with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
             admin.delete_topics([self.name])

