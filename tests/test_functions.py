@@ -31,6 +31,7 @@ from support import SCRIPT, copy_script
         (b"hello world\thello\r\n", ["hello", "world", "hello"]),
         ("слово\u3000言葉".encode(), ["слово", "言葉"]),
         (b"a\x00b \xff\xfe", ["a\x00b", "\ufffd\ufffd"]),
+        ("\ufeffbyte\ufeffmark\ufffe".encode(), ["byte", "mark"]),
     ],
 )
 def test_split_line(line: bytes | None, words: list[str]) -> None:

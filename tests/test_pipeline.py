@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class RowTimestamp(TimestampAssigner):
 def environment() -> Iterator[StreamExecutionEnvironment]:
     """The job's own local environment; what it and Flink's Python worker change in this process is put back."""
     variables, folder = dict(os.environ), Path.cwd()
-    yield word_count.create_environment(runner.prepare_local_run())
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # the Python in Flink's JVM imports what is no script here
+    yield word_count.create_environment(word_count.SETTINGS | runner.prepare_local_run())
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)

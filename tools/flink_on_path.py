@@ -34,8 +34,8 @@ QUIET = "2> >(sed -u -e '/Unknown module: jdk.compiler/d' -e '/ProgramAbortExcep
 def load_python_once() -> None:
     """Let a cluster load flink-python with itself, not with each job.
 
-    In thread mode the Python interpreter is a native library, which Java loads only once in a process: the second job on
-    a TaskManager would fail (NoSuchFieldException: loadedLibraryNames).
+    In thread mode the Python interpreter is a native library, which Java loads only once in a process: the second job
+    on a TaskManager would fail (NoSuchFieldException: loadedLibraryNames).
     """
     for jar in (PYFLINK / "opt").glob("flink-python-*.jar"):
         link = PYFLINK / "lib" / jar.name
