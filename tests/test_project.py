@@ -60,7 +60,10 @@ def test_readme_names_every_flag_and_default() -> None:
     rows = dict(re.findall(r"^\| `(--[\w-]+)[^|]*(?:\\\|[^|]*)*\| ([^|]+) \|", README, re.MULTILINE))
     with pytest.MonkeyPatch.context() as patch:
         parsers: list[argparse.ArgumentParser] = []
-        patch.setattr(argparse.ArgumentParser, "parse_args", lambda parser, _: parsers.append(parser))
+        parse = argparse.ArgumentParser.parse_args
+        patch.setattr(
+            argparse.ArgumentParser, "parse_args", lambda parser, given: parsers.append(parser) or parse(parser, given)
+        )
         word_count.parse_arguments([])
     actions = {action.option_strings[0]: action for action in parsers[0]._actions if action.dest != "help"}
     assert rows.keys() == actions.keys()

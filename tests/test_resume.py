@@ -1,27 +1,11 @@
 """A run with --checkpoint-dir goes on from its checkpoints, and its counts are those of a run that nothing stopped."""
 
-import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Job, Topic
-from support import START, Record, expected_counts, lines, read_files, wait_for
-
-
-def random_lines(seed: int, number: int, partitions: int) -> list[Record]:
-    """Lines of ten words, 50 ms of event time apart in each partition."""
-    shuffle = random.Random(seed)
-    words = [f"word{shuffle.randrange(50)}" for _ in range(200)] + ["слово"]
-    return [
-        Record(" ".join(shuffle.choices(words, k=10)).encode(), START + line * 50, partition=line % partitions)
-        for line in range(number)
-    ]
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints and savepoints in a folder."""
-    return sorted(file.parent for file in folder.rglob("_metadata"))
+from support import START, checkpoints, expected_counts, lines, random_lines, read_files, wait_for
 
 
 def test_kill_of_a_bounded_run(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -1,0 +1,293 @@
+"""What must not change the counts: crashes of every part, outages, odd producers, a full disk.
+
+make chaos                          # all of it, several rounds; prints the seed
+CHAOS_SEED=7 pytest -m chaos        # one round, again with the same seed
+"""
+
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from kafka import KafkaAdminClient
+
+from broker import Broker
+from conftest import Cluster, Job, Topic, environment_with
+from support import (
+    SCRIPT,
+    START,
+    Record,
+    checkpoints,
+    copy_script,
+    expected_counts,
+    lines,
+    random_lines,
+    read_files,
+    wait_for,
+)
+from test_cluster import job_id
+
+pytestmark = pytest.mark.chaos
+KILLS = 10
+CLOSING = 100_000_000  # milliseconds after START, when the window of all other records is closed
+
+
+def closing(partitions: int) -> list[Record]:
+    """One record in each partition that closes all windows before it."""
+    return [
+        record for number in range(partitions) for record in lines("closing", start=START + CLOSING, partition=number)
+    ]
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_kill_of_the_local_run(
+    bounded: bool, chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic(partitions=3)
+    records = topic.produce(random_lines(chaos.random(), 60_000, partitions=2) + lines("short", partition=2))
+    expected = expected_counts(records)
+    topic.produce(closing(3))
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
+    for _ in range(KILLS):
+        job = start_job(*arguments, *(["--bounded"] if bounded else []))
+        time.sleep(chaos.uniform(3, 10))  # the fault itself, not a wait for something
+        assert job.process.poll() is None, "it was over before it was killed"
+        job.end()
+        read_files(output)  # no row is written twice
+    if bounded:
+        ended = start_job(*arguments, "--bounded").wait()
+        assert ended.code == 0, ended.stderr
+        assert read_files(output) == expected | expected_counts(closing(3))
+    else:
+        job = start_job(*arguments)
+        job.until(lambda: read_files(output) == expected, "the rows of the closed windows")
+
+
+@pytest.mark.parametrize("part", ["Python", "JVM"])
+def test_kill_of_one_half_of_the_local_run(
+    part: str, chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Neither half lives on without the other, and the next run has the right counts."""
+    topic = new_topic()
+    records = topic.produce(random_lines(chaos.random(), 20_000, partitions=1))
+    output, folder = tmp_path / "out", tmp_path / "checkpoints"
+    arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(folder)]
+    job = start_job(*arguments)
+    job.until(lambda: checkpoints(folder), "a checkpoint")
+    java = job.java()
+    os.kill(java if part == "JVM" else job.process.pid, signal.SIGKILL)
+    if part == "JVM":
+        ended = job.wait(10)
+        assert ended.code == 1
+        assert ended.stderr.splitlines()[1].startswith("Flink's JVM has ended"), ended.stderr
+    else:
+        wait_for(lambda: not Path(f"/proc/{java}").exists(), "the end of the JVM", 10)
+    ended = start_job(*arguments).wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(output) == expected_counts(records)
+
+
+def test_kill_of_a_task_manager(
+    chaos: random.Random, new_topic: Callable[..., Topic], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """The job goes on from its last checkpoint once there is a TaskManager in the place of the one that died."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(random_lines(chaos.random(), 60_000, partitions=2))
+    topic.produce(closing(2))
+    output = tmp_path / "out"
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), task_managers=2, slots=1)
+    try:
+        cluster.start()
+        arguments = ["--output", str(output), *topic.arguments()]
+        job = job_id(cluster.flink("run", "--detached", "-p", "2", "--python", SCRIPT, *arguments, cwd=tmp_path))
+        wait_for(lambda: cluster.rest(f"/jobs/{job}/checkpoints")["counts"]["completed"], "a checkpoint")
+        time.sleep(chaos.uniform(0, 3))  # the moment of the fault
+        cluster.kill_a_task_manager(chaos)
+        cluster.start_a_task_manager()
+        wait_for(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows", 120)
+        assert cluster.rest(f"/jobs/{job}/checkpoints")["counts"]["restored"] >= 1
+    finally:
+        cluster.stop()
+
+
+def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """A job that always fails is tried again, later each time, and then given up."""
+    buggy = copy_script(tmp_path, connectors=True, old="return word, 1", new="return word, 1 // 0")
+    topic = new_topic()
+    topic.produce(lines("a"))
+    arguments = ["--output", str(tmp_path / "out"), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", "--python", buggy, *arguments, cwd=tmp_path))
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FAILED", "the end of the job", 120)
+    entries = cluster.rest(f"/jobs/{job}/exceptions?maxExceptions=20")["exceptionHistory"]["entries"]
+    failures = sorted(entry["timestamp"] for entry in entries)
+    assert len(failures) == 6  # the first, and five new tries
+    waits = [later - earlier for earlier, later in itertools.pairwise(failures)]
+    assert waits[-1] > 2 * waits[0], waits
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_outage_of_the_broker(
+    crash: bool, chaos: random.Random, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = Topic(own_broker.bootstrap_servers, partitions=2)
+    records = topic.produce(random_lines(chaos.random(), 30_000, partitions=2))
+    output = tmp_path / "out"
+    job = start_job(*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints"))
+    job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
+    if crash:
+        own_broker.kill()
+    else:
+        own_broker.stop()
+    time.sleep(20)  # the outage
+    own_broker.start()
+    records += topic.produce(random_lines(chaos.random(), 1_000, partitions=2, start=START + CLOSING // 2))
+    topic.produce(closing(2))
+    job.until(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows")
+    job.process.send_signal(signal.SIGTERM)
+    assert job.wait(10).code == 0
+    assert read_files(output) == expected_counts(records + closing(2))
+
+
+def test_slow_and_bursty_producer(
+    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Pauses longer than the idle timeout, single records, bursts; each record is stamped as it is sent."""
+    topic = new_topic(partitions=3)
+    output = tmp_path / "out"
+    job = start_job(*topic.arguments(), "--output", str(output), "--idle-timeout", "1", "--max-delay", "2")
+    records: list[Record] = []
+    for _ in range(8):
+        burst = chaos.choice([1, 2, 10, 5_000])
+        now = int(time.time() * 1000)
+        records += topic.produce(
+            [Record(b"slow or bursty %d" % chaos.randrange(20), now, chaos.randrange(3)) for _ in range(burst)]
+        )
+        time.sleep(chaos.choice([0.01, 0.5, 1.5, 4]))  # the producer's pause
+    later = int(time.time() * 1000) + 60_000
+    topic.produce(lines("closing", start=later, partition=0))
+    job.until(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows")
+
+
+def test_partition_added(
+    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic(partitions=1)
+    records = topic.produce(random_lines(chaos.random(), 500, partitions=1))
+    output, folder = tmp_path / "out", tmp_path / "checkpoints"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder)]
+    job = start_job(*arguments)
+    job.until(lambda: read_files(output), "rows")
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap_servers) as admin:
+        admin.create_partitions({topic.name: 2})
+    start = START + 1_000_000
+    records += topic.produce(random_lines(chaos.random(), 500, partitions=2, start=start))
+    topic.produce(closing(2))
+    job.until(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows")
+    job.end()
+
+    records += closing(2)
+    ended = start_job(*arguments, "--bounded").wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(output) == expected_counts(records)
+
+
+def test_disk_full(
+    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The run ends and says why; the next one, after space was made, has the counts of a run that nothing stopped."""
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here, so no small disk")
+    topic = new_topic()
+    records = topic.produce(random_lines(chaos.random(), 20_000, partitions=1))
+    output, copy = tmp_path / "out", tmp_path / "copy"
+    output.mkdir()
+    arguments = [*topic.arguments(), "--bounded", "--output", str(output)]
+    job = " ".join(map(str, [sys.executable, SCRIPT, *arguments, "--checkpoint-dir", tmp_path / "checkpoints"]))
+    script = f"""
+        mount -t tmpfs -o size=1m tmpfs {output}
+        head -c 900000 /dev/zero > {output}/filler
+        {job}; echo "first run: $?" >&2
+        rm {output}/filler
+        {job}; echo "second run: $?" >&2
+        cp -r {output} {copy}
+    """
+    ended = subprocess.run([*namespace, "sh", "-c", script], env=environment_with(), capture_output=True, text=True)
+    first, _, second = ended.stderr.partition("first run: 1\n")
+    assert "No space left on device\nThe job has failed." in first, ended.stderr
+    assert second.endswith("second run: 0\n"), ended.stderr
+    assert read_files(copy) == expected_counts(records)
+
+
+def test_two_jobs_with_the_same_group_and_output(
+    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Each reads all partitions and writes all rows, into files of its own: every row is there twice."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(random_lines(chaos.random(), 2_000, partitions=2))
+    output = tmp_path / "out"
+    jobs = [start_job(*topic.arguments(), "--start", "earliest", "--bounded", "--output", str(output)) for _ in "12"]
+    assert [job.wait().code for job in jobs] == [0, 0]
+    rows = Counter("".join(file.read_text() for file in output.rglob("counts-*.tsv")).splitlines())
+    assert {tuple(row.split("\t")): times for row, times in rows.items()} == {
+        (window, word, str(count)): 2 for (window, word), count in expected_counts(records).items()
+    }
+
+
+def fuzzed_records(number: int, random_seed: int) -> list[Record]:
+    """Any bytes, any Unicode, nulls; timestamps out of order, equal, and decades apart."""
+    texts = st.text(st.characters(exclude_categories=["Cs"]))
+    values = (
+        st.none() | st.binary() | texts.map(str.encode) | st.lists(texts).map(lambda words: " ".join(words).encode())
+    )
+    times = st.sampled_from([0, 1, 4_999, 5_000, START]) | st.integers(0, START) | st.integers(START, START + 60_000)
+    found: list[Record] = []
+
+    @seed(random_seed)
+    @settings(max_examples=number, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values, times, st.integers(0, 1))
+    def collect(value: bytes | None, timestamp: int, partition: int) -> None:
+        found.append(Record(value, timestamp, partition, key=b"key"))
+
+    collect()
+    return found
+
+
+def test_fuzz(
+    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic(partitions=2)
+    records = topic.produce(fuzzed_records(10_000, chaos.randrange(2**32)))
+    assert len(records) >= 10_000
+    decades = str(60 * 366 * 24 * 3600)
+    ended = start_job(*topic.arguments(), "--bounded", "--max-delay", decades, "--output", str(tmp_path / "out")).wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records)
+    nulls = sum(record.value is None for record in records)
+    assert f"Records with a null value (tombstones), not counted: {nulls}\n" in ended.stderr
+
+
+def test_fuzz_of_late_records(
+    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Without --max-delay many words are late; each word is either in a row or in the number that is reported."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(fuzzed_records(2_000, chaos.randrange(2**32)))
+    ended = start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")).wait()
+    assert ended.code == 0, ended.stderr
+    rows, expected = read_files(tmp_path / "out"), expected_counts(records)
+    assert all(count <= expected[row] for row, count in rows.items())
+    late = int(ended.stderr.partition("not counted (--max-delay): ")[2].split()[0])
+    assert late > 0
+    assert sum(rows.values()) + late == sum(expected.values())
