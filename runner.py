@@ -31,7 +31,7 @@ import pyflink
 from find_libpython import find_libpython
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
-from py4j.protocol import Py4JJavaError, Py4JNetworkError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink import java_gateway
 from pyflink.common import JobClient
 from pyflink.datastream import StreamExecutionEnvironment
@@ -463,7 +463,7 @@ def run_until_stopped(
             commit_offsets(arguments, offsets)
         except Py4JJavaError as error:
             sys.exit(failure(error))
-        except Py4JNetworkError:
+        except Py4JError:
             sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
         except TimeoutError:
             print(

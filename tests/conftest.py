@@ -106,6 +106,11 @@ class Topic:
         """The flags that point the job at this topic, with a consumer group of its own."""
         return ["--bootstrap-servers", self.bootstrap_servers, "--topic", self.name, "--group-id", self.name]
 
+    def committed(self) -> set[int]:
+        """The partitions for which the group of `arguments` has committed offsets."""
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
+            return {one.partition for one in admin.list_group_offsets([self.name])[self.name]}
+
     def reset_offsets(self) -> None:
         """Let the group of `arguments` start again from the topic's first record."""
         with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:

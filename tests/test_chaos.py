@@ -185,13 +185,15 @@ def test_partition_added(
     topic = new_topic(partitions=1)
     records = topic.produce(random_lines(chaos.random(), 500, partitions=1))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
-    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder)]
+    # The partition is found within 10 s; until then, time goes on in the other one.
+    arguments = [*topic.arguments(), "--max-delay", "60", "--output", str(output), "--checkpoint-dir", str(folder)]
     job = start_job(*arguments)
-    job.until(lambda: read_files(output), "rows")
+    job.until(topic.committed, "the first offsets")
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap_servers) as admin:
         admin.create_partitions({topic.name: 2})
     start = START + 1_000_000
     records += topic.produce(random_lines(chaos.random(), 500, partitions=2, start=start))
+    job.until(lambda: topic.committed() == {0, 1}, "offsets of the new partition")
     topic.produce(closing(2))
     job.until(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows")
     job.end()

