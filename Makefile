@@ -1,5 +1,6 @@
 # make demo    set up everything, and show word counts from a real broker
 # make test    set up everything, and run the tests
+# make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
 # make lint    check the code with ruff; make format mends its layout
 # make lock    lock the versions again, after a change of requirements.txt
@@ -11,13 +12,19 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test broker lint format lock clean
+.PHONY: demo test chaos soak broker lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+chaos: .venv/ready
+	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) $(BIN)/python -m pytest -m chaos
+
+soak: .venv/ready
+	$(BIN)/python benchmarks/soak.py
 
 broker: .venv/ready
 	@$(BIN)/python tools/broker.py

@@ -159,3 +159,19 @@ def test_start_offsets(new_topic: Callable[..., Topic], start_job: Callable[...,
     assert count("second") == expected_counts(new)
     assert count("third", "--start", "earliest") == expected_counts(old + new)
     assert count("fourth", "--start", "latest") == {}
+
+
+def test_python_without_shared_library(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Where Python cannot run inside Flink's JVM, its functions run in processes of their own."""
+    (tmp_path / "find_libpython.py").write_text("def find_libpython(): return None")
+    topic = new_topic()
+    records = topic.produce(messy_records())
+    arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
+    ended = start_job(*arguments, PYTHONPATH=str(tmp_path)).wait()
+    assert ended.code == 0, ended.stderr
+    first, _, *report = ended.stderr.splitlines()
+    assert first == "Python has no shared library (libpython), so the job runs slower, in Python processes."
+    assert len(report) == 2, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records)

@@ -68,7 +68,8 @@ def test_readme_names_every_flag_and_default() -> None:
     actions = {action.option_strings[0]: action for action in parsers[0]._actions if action.dest != "help"}
     assert rows.keys() == actions.keys()
     for flag, action in actions.items():
-        expected = {"None": "print", "False": "off"}.get(str(action.default), f"`{action.default}`")
+        said = {"None": "print" if flag == "--output" else "none", "False": "off"}
+        expected = said.get(str(action.default), f"`{action.default}`")
         assert rows[flag] == expected, flag
     used = set(re.findall(r"word_count\.py ([^`\n]*)", README))
     flags = {flag for arguments in used for flag in re.findall(r"--[\w-]+", arguments)}

@@ -11,23 +11,19 @@ from support import START, checkpoints, expected_counts, lines, random_lines, re
 def test_kill_of_a_bounded_run(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
     topic = new_topic(partitions=3)
     # The third partition is read to its end long before the others: a checkpoint no longer holds it.
-    records = topic.produce(random_lines(4, 15_000, partitions=2) + lines("short", partition=2))
+    records = topic.produce(random_lines(4, 8_000, partitions=2) + lines("short", partition=2))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
     job = start_job(*arguments)
-    wait_for(lambda: checkpoints(tmp_path / "check"), "a checkpoint")
+    job.until(lambda: checkpoints(tmp_path / "check"), "a checkpoint")
     job.end()
     assert read_files(output) != expected_counts(records), "it was over before it was killed"
 
-    after = topic.produce(lines("after the kill", start=START + 800_000))
+    after = topic.produce(lines("after the kill", start=START + 500_000))
     ended = start_job(*arguments).wait()
     assert ended.code == 0, ended.stderr
     assert ended.stderr.startswith(f"Going on from {tmp_path}/check/")
     records += after
-    assert read_files(output) == expected_counts(records)
-
-    # The same command once more finds nothing new: offsets are committed.
-    assert start_job(*arguments).wait().code == 0
     assert read_files(output) == expected_counts(records)
 
 
