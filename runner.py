@@ -416,11 +416,7 @@ def prepare_local_run() -> dict[str, str]:
 
 
 def run_until_stopped(
-    job_name: str,
-    build: Build,
-    arguments: argparse.Namespace,
-    settings: dict[str, str],
-    checkpoint: Path | None,
+    job_name: str, build: Build, arguments: argparse.Namespace, settings: dict[str, str], checkpoint: Path | None
 ) -> None:
     """Run the job in this process to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
     stop = threading.Event()
@@ -437,49 +433,61 @@ def run_until_stopped(
         settings["restart-strategy.type"] = "none"  # a bounded source that is restored may never end (FLINK-31006)
     with tempfile.TemporaryDirectory(prefix="checkpoints-", ignore_cleanup_errors=True) as temporary:
         folder = Path(arguments.checkpoint_dir or temporary)
-        settings |= checkpoint_settings(folder)
         try:
-            plan = make_plan(arguments, settings, checkpoint)
-            record_start(plan, folder)
-            job = build(plan).execute_async(job_name)
-            end = job.get_job_execution_result()
-            while not end.done() and not stop.wait(0.1):
-                pass
-            if end.done():
-                end.result()  # raises what the job has failed with
-                if arguments.bounded:
-                    commit_offsets(arguments, plan.end)
-                return
-            stop_job(job, folder, drain=False)
-            savepoint = newest_checkpoint(folder)
-            offsets = plan.start | checkpoint_offsets(savepoint, arguments.topic)
-            if not arguments.no_drain:
-                # Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its
-                # source is idle (FLINK-40499). So what is drained is a job that goes on from here, never idle, and
-                # reads nothing more.
-                plan = go_on(Plan(settings | {"rest.port": "0"}, offsets, end=offsets), savepoint)
-                record_start(plan, folder)
-                stop_job(build(plan).execute_async(job_name), folder, drain=True)
-            commit_offsets(arguments, offsets)
+            plan = make_plan(arguments, settings | checkpoint_settings(folder), checkpoint)
+            savepoint = execute(job_name, build, plan, folder, stop)
+            if savepoint:
+                offsets = plan.start | checkpoint_offsets(savepoint, arguments.topic)
+                if not arguments.no_drain:
+                    drain(job_name, build, plan.settings, offsets, savepoint)
+                commit_offsets(arguments, offsets)
+                windows = f"in {savepoint}" if arguments.no_drain else "written"
+                print(f"Stopped: open windows are {windows}, files and offsets are committed.", file=sys.stderr)
+            elif plan.bounded:
+                commit_offsets(arguments, plan.end)
         except Py4JJavaError as error:
             sys.exit(failure(error))
         except Py4JError:
             sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
-        except TimeoutError:
-            print(
-                "The job did not stop in time; rows since the last checkpoint are missing.", file=sys.stderr, flush=True
-            )
-            os._exit(1)
         except KafkaError as error:
             sys.exit(f"Offsets are not committed, so rows may come again in the next run: {error}")
-    if not arguments.no_drain:
-        print("Stopped: open windows are written, files and offsets are committed.", file=sys.stderr)
-    else:
-        print(f"Stopped: open windows are in {savepoint}, files and offsets are committed.", file=sys.stderr)
+        except TimeoutError:
+            lost = "" if arguments.checkpoint_dir else "; rows since the last checkpoint are missing"
+            print(f"The job did not stop within {STOP_TIMEOUT:.0f} s{lost}.", file=sys.stderr, flush=True)
+            os._exit(1)
 
 
-def stop_job(job: JobClient, folder: Path, drain: bool) -> None:
-    """Stop a job with a savepoint in `folder`.
+def execute(job_name: str, build: Build, plan: Plan, folder: Path, stop: threading.Event) -> Path | None:
+    """Execute a plan until the job ends or `stop` is set; then the savepoint, in `folder`, that the job has left.
+
+    Raises:
+        Py4JJavaError: the job has failed.
+        TimeoutError: it did not stop.
+    """
+    record_start(plan, folder)
+    job = build(plan).execute_async(job_name)
+    end = job.get_job_execution_result()
+    while not end.done() and not stop.wait(0.1):
+        pass
+    if not end.done() and stop_job(job, folder, drain=False):
+        return newest_checkpoint(folder)
+    end.result()
+    return None
+
+
+def drain(job_name: str, build: Build, settings: dict[str, str], offsets: dict[int, int], savepoint: Path) -> None:
+    """Close and write the windows that a savepoint has left open; the job leaves another savepoint beside it.
+
+    Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its source is idle
+    (FLINK-40499). So what is drained is a job that goes on from the savepoint, never idle, and reads nothing more.
+    """
+    plan = go_on(Plan(settings | {"rest.port": "0"}, offsets, end=offsets), savepoint)
+    record_start(plan, savepoint.parent)
+    stop_job(build(plan).execute_async(job_name), savepoint.parent, drain=True)
+
+
+def stop_job(job: JobClient, folder: Path, drain: bool) -> bool:
+    """Stop a job with a savepoint in `folder`; False if it has ended by itself.
 
     This is JobClient.stop_with_savepoint, which in PyFlink 2.2 calls a Java method that no longer exists.
 
@@ -490,13 +498,16 @@ def stop_job(job: JobClient, folder: Path, drain: bool) -> None:
         TimeoutError: it took longer than STOP_TIMEOUT.
     """
     canonical = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
+    end = job.get_job_execution_result()
     deadline = time.monotonic() + STOP_TIMEOUT
     while time.monotonic() < deadline:
         stopped = job._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
         while not stopped.isDone() and time.monotonic() < deadline:
             time.sleep(0.05)
         if stopped.isDone() and not stopped.isCompletedExceptionally():
-            return
+            return True
+        if end.done():
+            return False
         time.sleep(0.1)  # not all of the job's tasks run yet
     raise TimeoutError
 

@@ -143,8 +143,8 @@ def test_outage_of_the_broker(
     topic = Topic(own_broker.bootstrap_servers, partitions=2)
     records = topic.produce(random_lines(chaos.random(), 30_000, partitions=2))
     output = tmp_path / "out"
-    # Idle partitions do not hold windows back, and in an outage all are idle: the first one that is back would close the
-    # windows of the others.
+    # Idle partitions do not hold windows back, and in an outage all are idle: the first one that is back would close
+    # the windows of the others.
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
     job = start_job(*arguments, "--idle-timeout", "0")
     job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")

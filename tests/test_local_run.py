@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+
 from conftest import Job, Topic
 from support import START, Record, expected_counts, lines, metric_total, parse_rows, read_files, wait_for
 
@@ -159,6 +161,23 @@ def test_start_offsets(new_topic: Callable[..., Topic], start_job: Callable[...,
     assert count("second") == expected_counts(new)
     assert count("third", "--start", "earliest") == expected_counts(old + new)
     assert count("fourth", "--start", "latest") == {}
+
+
+def test_records_that_were_deleted_before_they_were_read_are_said(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Kafka's retention does not wait for readers."""
+    topic = new_topic()
+    records = topic.produce(lines(*"abcde"))
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap_servers) as admin:
+        partition = TopicPartition(topic.name, 0)
+        admin.alter_group_offsets(topic.name, {partition: OffsetAndMetadata(1, "", -1)})
+        admin.delete_records({partition: 3})
+    ended = start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")).wait()
+    assert ended.code == 0, ended.stderr
+    said = "2 records are missing: the topic's retention has deleted them before they were read\n"
+    assert said in ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records[3:])
 
 
 def test_python_without_shared_library(
