@@ -3,9 +3,11 @@
     python word_count.py                              # print the counts until Ctrl-C
     python word_count.py --output out/                # write them to files
     python word_count.py --output out/ --bounded      # stop at the end that the topic has now
+    python word_count.py --running-totals             # totals for all time, in place of windows
     flink run --python word_count.py                  # the same job on a cluster
 
-Every result is a row of three fields, separated by tabs: start of the window (UTC), word, count.
+Every result is a row of three fields, separated by tabs: start of the window (UTC), word, count; or, for running
+totals, when the total has changed (UTC), word, total.
 
     2026-11-22T14:00:05Z    hello    3
 
@@ -29,6 +31,7 @@ from pyflink.datastream import (
     DataStream,
     DataStreamSink,
     KeyedProcessFunction,
+    KeyedStream,
     OutputTag,
     ProcessWindowFunction,
     RuntimeContext,
@@ -36,7 +39,7 @@ from pyflink.datastream import (
 )
 from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, OutputFileConfig, RollingPolicy
 from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSource, KafkaTopicPartition
-from pyflink.datastream.state import ValueStateDescriptor
+from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 from pyflink.datastream.window import TumblingEventTimeWindows
 from pyflink.java_gateway import get_gateway
 from pyflink.table.types import DataTypes, _to_java_data_type
@@ -69,6 +72,8 @@ END_OF_TIME = 2**62  # milliseconds; only the watermark of the end of a stream i
 MAX_DELAY_HELP = "how much older than a record before it a record may be and still count; 0: timestamps never go back"
 IDLE_TIMEOUT_HELP = "when a partition without records no longer holds windows back; 0: never"
 START_HELP = "offsets to start from; committed: those of the group, earliest where it has none"
+TOTALS_HELP = "each word's total since the job's first record, in place of windows"
+TTL_HELP = "forget a word that was not seen for so long, by the clock on the wall; None: the state grows for ever"
 CHECKPOINT_HELP = "keep checkpoints here, and go on from the newest one; None: a crash loses open windows"
 NO_DRAIN_HELP = "on Ctrl-C leave open windows to the next run with this --checkpoint-dir, instead of writing them"
 BOUNDED_HELP = "stop at the offsets that are the end when the job starts, and close all windows"
@@ -121,7 +126,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--bootstrap-servers", type=broker_list, default=BROKERS, metavar="HOST:PORT[,...]", help="Kafka or Redpanda"
     )
     option("--group-id", default="test_group", help="consumer group to commit offsets to")
-    option("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows in event time")
+    one_of = parser.add_mutually_exclusive_group().add_argument
+    # A default that is text never equals a value that was given: '--running-totals --window 5' is an error, too.
+    one_of("--window", type=positive, default="5", metavar="SECONDS", help="length of the windows in event time")
+    one_of("--running-totals", action="store_true", help=TOTALS_HELP)
+    option("--state-ttl", type=positive, metavar="SECONDS", help=TTL_HELP)
     option("--max-delay", type=not_negative, default=0, metavar="SECONDS", help=MAX_DELAY_HELP)
     option("--idle-timeout", type=not_negative, default=5, metavar="SECONDS", help=IDLE_TIMEOUT_HELP)
     option("--start", choices=["committed", "earliest", "latest"], default="committed", help=START_HELP)
@@ -131,6 +140,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     values = parser.parse_args(arguments)
     if values.no_drain and not values.checkpoint_dir:
         parser.error("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
+    if values.state_ttl and not values.running_totals:
+        parser.error("--state-ttl needs --running-totals: windows forget their words when they close")
     return values
 
 
@@ -214,10 +225,10 @@ def add_counts(left: tuple[str, int], right: tuple[str, int]) -> tuple[str, int]
     return left[0], left[1] + right[1]
 
 
-def format_row(window_start: int, word: str, count: int) -> str:
-    """One result row: start of the window (from milliseconds since the epoch), word and count, separated by tabs."""
-    start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(window_start // 1000))
-    return f"{start}\t{word}\t{count}"
+def format_row(time_of_row: int, word: str, count: int) -> str:
+    """One result row: a time (from milliseconds since the epoch), word and count, separated by tabs."""
+    formatted = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_of_row // 1000))
+    return f"{formatted}\t{word}\t{count}"
 
 
 class FormatRows(ProcessWindowFunction):
@@ -228,6 +239,17 @@ class FormatRows(ProcessWindowFunction):
     ) -> Iterator[str]:
         for _, count in pairs:
             yield format_row(context.window().start, word, count)
+
+
+def words_by_key(lines: DataStream) -> KeyedStream:
+    """The words of the lines, each with a one, the same words in the same place."""
+    words = lines.flat_map(split_line, output_type=Types.STRING())  # "hello"
+    words.name("split into words").uid("split-line")
+
+    pairs = words.map(pair_with_one, output_type=Types.TUPLE([Types.STRING(), Types.LONG()]))  # ("hello", 1)
+    pairs.name("pair with one").uid("pair-with-one")
+
+    return pairs.key_by(word_of, key_type=Types.STRING())
 
 
 def count_words_per_window(lines: DataStream, window: int) -> DataStream:
@@ -241,19 +263,64 @@ def count_words_per_window(lines: DataStream, window: int) -> DataStream:
         stream of str, the result rows; a window's rows come when the watermark passes its end. Words that come after
         that are in its side output LATE.
     """
-    words = lines.flat_map(split_line, output_type=Types.STRING())  # "hello"
-    words.name("split into words").uid("split-line")
-
-    pairs = words.map(pair_with_one, output_type=Types.TUPLE([Types.STRING(), Types.LONG()]))  # ("hello", 1)
-    pairs.name("pair with one").uid("pair-with-one")
-
     counts = (
-        pairs.key_by(word_of, key_type=Types.STRING())
+        words_by_key(lines)
         .window(TumblingEventTimeWindows.of(Time.seconds(window)))
         .side_output_late_data(LATE)
         .reduce(add_counts, FormatRows(), output_type=Types.STRING())  # "2026-11-22T14:00:05Z\thello\t3"
     )
     return counts.name(f"count per {window} s window").uid("count-per-window")
+
+
+class Total(KeyedProcessFunction):
+    """A word's total, written once for each second of event time in which it has changed.
+
+    Event time, and not the clock on the wall: when records are read again, after a crash or next year, the rows are the
+    same.
+    """
+
+    def __init__(self, state_ttl: int | None) -> None:
+        self.state_ttl = state_ttl
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        total = ValueStateDescriptor("total", Types.TUPLE([Types.LONG(), Types.LONG()]))  # (changed at, total)
+        if self.state_ttl:
+            # Flink's TTL knows only the clock on the wall (processing time).
+            total.enable_time_to_live(StateTtlConfig.new_builder(Time.seconds(self.state_ttl)).build())
+        self.total = runtime_context.get_state(total)
+        # second -> the row that is written when the watermark passes it; no TTL, so none is lost
+        self.rows = runtime_context.get_map_state(MapStateDescriptor("rows", Types.LONG(), Types.STRING()))
+
+    def process_element(self, pair: tuple[str, int], context: KeyedProcessFunction.Context) -> None:
+        word, one = pair
+        changed_at, total = self.total.value() or (context.timestamp(), 0)
+        # A record that is older than one before it changes the newest total: the last row of a word has the last total.
+        changed_at, total = max(changed_at, context.timestamp()), total + one
+        self.total.update((changed_at, total))
+        timers = context.timer_service()
+        second = max(changed_at, timers.current_watermark() + 1) // 1000
+        self.rows.put(second, format_row(changed_at, word, total))
+        timers.register_event_time_timer(second * 1000 + 999)
+
+    def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[str]:
+        yield self.rows.get(timestamp // 1000)
+        self.rows.remove(timestamp // 1000)
+
+
+def total_words(lines: DataStream, state_ttl: int | None) -> DataStream:
+    """Count words for all time.
+
+    Args:
+        lines: as for `count_words_per_window`.
+        state_ttl: seconds after which a word that was not seen is forgotten; None: never, the state grows for ever.
+
+    Returns:
+        stream of str, the result rows; the last one of a word has its total.
+    """
+    totals = words_by_key(lines).process(
+        Total(state_ttl), output_type=Types.STRING()
+    )  # "2026-11-22T14:00:05Z\thello\t9"
+    return totals.name("total").uid("total")
 
 
 # --- What was not counted -------------------------------------------------------------------------------------------
@@ -347,7 +414,10 @@ def build_job(arguments: argparse.Namespace, plan: runner.Plan) -> StreamExecuti
     # Partitions that have an end are not idle, they end.
     strategy = watermarks(arguments.max_delay, arguments.idle_timeout if plan.end is None else 0)
     lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid(plan.source_uid)
-    rows = count_words_per_window(lines, arguments.window)
+    if arguments.running_totals:
+        rows = total_words(lines, arguments.state_ttl)
+    else:
+        rows = count_words_per_window(lines, arguments.window)
     report_what_was_not_counted(lines, rows)
     if arguments.output:
         write_files(rows, arguments.output)
@@ -358,13 +428,9 @@ def build_job(arguments: argparse.Namespace, plan: runner.Plan) -> StreamExecuti
 
 def main() -> None:
     arguments = parse_arguments()
-    runner.run(
-        JOB_NAME,
-        lambda plan: build_job(arguments, plan),
-        arguments,
-        SETTINGS,
-        state_of=f"counts per window of {arguments.window} s",
-    )
+    windows = f"counts per window of {arguments.window} s"
+    state_of = f"running totals, TTL {arguments.state_ttl}" if arguments.running_totals else windows
+    runner.run(JOB_NAME, lambda plan: build_job(arguments, plan), arguments, SETTINGS, state_of)
 
 
 if __name__ == "__main__":

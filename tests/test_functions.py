@@ -80,6 +80,8 @@ def test_defaults() -> None:
         "bootstrap_servers": "localhost:19092",
         "group_id": "test_group",
         "window": 5,
+        "running_totals": False,
+        "state_ttl": None,
         "max_delay": 0,
         "idle_timeout": 5,
         "start": "committed",
@@ -106,6 +108,9 @@ def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pyte
         (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
         (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
         (["--checkpoint-dir", str(SCRIPT)], f"argument --checkpoint-dir: {SCRIPT} is a file, not a folder"),
+        (["--running-totals", "--window", "5"], "argument --window: not allowed with argument --running-totals"),
+        (["--running-totals", "--state-ttl", "0"], "argument --state-ttl: invalid positive value: '0'"),
+        (["--state-ttl", "60"], "--state-ttl needs --running-totals"),
         (["--no-drain"], "--no-drain needs a --checkpoint-dir"),
     ],
 )
