@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 
 from conftest import Job, Topic
@@ -180,6 +181,7 @@ def test_records_that_were_deleted_before_they_were_read_are_said(
     assert read_files(tmp_path / "out") == expected_counts(records[3:])
 
 
+@pytest.mark.chaos
 def test_python_without_shared_library(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:

@@ -28,9 +28,10 @@ def test_stop_writes_open_windows_and_commits(
     assert read_files(tmp_path / "out") == expected_counts(closed + still_open)
     assert not [file for file in (tmp_path / "out").rglob("*") if "inprogress" in file.name]
 
-    new = topic.produce(lines("only what is new", start=START + 10_000))
-    assert start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "next")).wait().code == 0
-    assert read_files(tmp_path / "next") == expected_counts(new)
+    if number == signal.SIGINT:  # once is enough
+        new = topic.produce(lines("only what is new", start=START + 10_000))
+        assert start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "next")).wait().code == 0
+        assert read_files(tmp_path / "next") == expected_counts(new)
 
 
 def test_second_ctrl_c_ends_at_once(
