@@ -179,6 +179,9 @@ def kafka_source(topic: str, bootstrap_servers: str, group_id: str, plan: runner
         .set_starting_offsets(offsets(plan.start))
         .set_value_only_deserializer(line_schema())
         .set_property("partition.discovery.interval.ms", "10000")  # find partitions that are added, by default in 5 min
+        # Partitions take turns after so many bytes. With the default, 1 MB, one may wait for its turn for longer than
+        # --idle-timeout, no longer hold windows back, and find its windows closed.
+        .set_property("max.partition.fetch.bytes", "32768")
     )
     if plan.end is not None:
         builder = builder.set_bounded(offsets(plan.end)) if plan.bounded else builder.set_unbounded(offsets(plan.end))

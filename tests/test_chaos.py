@@ -168,7 +168,7 @@ def test_slow_and_bursty_producer(
     """Pauses longer than the idle timeout, single records, bursts; each record is stamped as it is sent."""
     topic = new_topic(partitions=3)
     output = tmp_path / "out"
-    job = start_job(*topic.arguments(), "--output", str(output), "--idle-timeout", "1", "--max-delay", "2")
+    job = start_job(*topic.arguments(), "--output", str(output), "--idle-timeout", "3", "--max-delay", "2")
     records: list[Record] = []
     for _ in range(8):
         burst = chaos.choice([1, 2, 10, 5_000])
@@ -176,7 +176,7 @@ def test_slow_and_bursty_producer(
         records += topic.produce(
             [Record(b"slow or bursty %d" % chaos.randrange(20), now, chaos.randrange(3)) for _ in range(burst)]
         )
-        time.sleep(chaos.choice([0.01, 0.5, 1.5, 4]))  # the producer's pause
+        time.sleep(chaos.choice([0.01, 0.5, 1.5, 5]))  # the producer's pause
     later = int(time.time() * 1000) + 60_000
     topic.produce(lines("closing", start=later, partition=0))
     job.until(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows")
