@@ -107,7 +107,8 @@ def run(job_name: str, build: Build, arguments: argparse.Namespace, settings: di
     if not find_libpython():
         print("Python has no shared library (libpython), so the job runs slower, in Python processes.", file=sys.stderr)
         settings = settings | PROCESS_MODE_SETTINGS
-        quiet_workers()
+        if not UNDER_FLINK_RUN:
+            quiet_workers()
     if UNDER_FLINK_RUN:
         if arguments.checkpoint_dir:
             settings = settings | checkpoint_settings(arguments.checkpoint_dir)
@@ -495,6 +496,7 @@ def stop_job(job: JobClient, folder: Path, drain: bool) -> bool:
         drain: whether to close all windows before.
 
     Raises:
+        Py4JJavaError: the job has failed.
         TimeoutError: it took longer than STOP_TIMEOUT.
     """
     canonical = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
@@ -507,6 +509,7 @@ def stop_job(job: JobClient, folder: Path, drain: bool) -> bool:
         if stopped.isDone() and not stopped.isCompletedExceptionally():
             return True
         if end.done():
+            end.result()  # raises what the job has failed with
             return False
         time.sleep(0.1)  # not all of the job's tasks run yet
     raise TimeoutError
