@@ -104,7 +104,7 @@ def run(job_name: str, build: Build, arguments: argparse.Namespace, settings: di
     if arguments.checkpoint_dir:
         check_folder("--checkpoint-dir", arguments.checkpoint_dir)
         checkpoint = open_checkpoints(arguments, state_of)
-    if not find_libpython():
+    if "python.execution-mode" in settings and not find_libpython():
         print("Python has no shared library (libpython), so the job runs slower, in Python processes.", file=sys.stderr)
         settings = settings | PROCESS_MODE_SETTINGS
         if not UNDER_FLINK_RUN:

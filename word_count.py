@@ -4,6 +4,7 @@
     python word_count.py --output out/                # write them to files
     python word_count.py --output out/ --bounded      # stop at the end that the topic has now
     python word_count.py --running-totals             # totals for all time, in place of windows
+    python word_count.py --api sql                    # the same windows in Flink SQL, without Python functions
     flink run --python word_count.py                  # the same job on a cluster
 
 Every result is a row of three fields, separated by tabs: start of the window (UTC), word, count; or, for running
@@ -12,12 +13,13 @@ totals, when the total has changed (UTC), word, total.
     2026-11-22T14:00:05Z    hello    3
 
 Read it from top to bottom: settings, source, the count, sinks, and the pipeline that joins them. How the set-up is
-checked, and how a local run starts, stops and resumes, is in runner.py.
+checked, and how a local run starts, stops and resumes, is in runner.py; operators/ hands lines to Python in batches.
 """
 
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +27,8 @@ from pathlib import Path
 if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
 
-from pyflink.common import Configuration, Duration, Row, Time, Types, WatermarkStrategy
-from pyflink.common.serialization import DeserializationSchema, Encoder
+from pyflink.common import Configuration, Duration, Time, Types, WatermarkStrategy
+from pyflink.common.serialization import Encoder
 from pyflink.datastream import (
     DataStream,
     DataStreamSink,
@@ -41,10 +43,11 @@ from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, 
 from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSource, KafkaTopicPartition
 from pyflink.datastream.state import MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 from pyflink.datastream.window import TumblingEventTimeWindows
-from pyflink.java_gateway import get_gateway
-from pyflink.table.types import DataTypes, _to_java_data_type
+from pyflink.table import DataTypes, Schema, StreamTableEnvironment
+from pyflink.table.types import _to_java_data_type
 
 import runner
+from operators import java_operator, line_schema, row_type
 
 # --- Settings -------------------------------------------------------------------------------------------------------
 
@@ -53,13 +56,17 @@ JOB_NAME = "word_count"
 
 SETTINGS = {
     "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
-    # Python functions run inside Flink's JVM. In processes of their own, the default, every word crosses to another
-    # process and back, and checkpoints of Flink 2.2 may miss the newest timers: after a crash, some windows that were
-    # open would never be written.
-    "python.execution-mode": "thread",
+    "pipeline.object-reuse": "true",  # no copies on the way from operator to operator; none of ours changes its input
     "restart-strategy.type": "exponential-delay",  # after a failure go on from the last checkpoint, ...
     "restart-strategy.exponential-delay.max-backoff": "10 s",
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "5",  # ... but do not try for ever
+}
+
+PYTHON_SETTINGS = {
+    # Python functions run inside Flink's JVM. In processes of their own, the default, every record crosses to another
+    # process and back, and checkpoints of Flink 2.2 may miss the newest timers: after a crash, some windows that were
+    # open would never be written.
+    "python.execution-mode": "thread",
 }
 
 REPORTS = {  # metric, and what is said at the end of a run
@@ -73,6 +80,7 @@ MAX_DELAY_HELP = "how much older than a record before it a record may be and sti
 IDLE_TIMEOUT_HELP = "when a partition without records no longer holds windows back; 0: never"
 START_HELP = "offsets to start from; committed: those of the group, earliest where it has none"
 TOTALS_HELP = "each word's total since the job's first record, in place of windows"
+API_HELP = "count in Python functions (DataStream API), or in Flink SQL"
 TTL_HELP = "forget a word that was not seen for so long, by the clock on the wall; None: the state grows for ever"
 CHECKPOINT_HELP = "keep checkpoints here, and go on from the newest one; None: a crash loses open windows"
 NO_DRAIN_HELP = "on Ctrl-C leave open windows to the next run with this --checkpoint-dir, instead of writing them"
@@ -130,6 +138,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     # A default that is text never equals a value that was given: '--running-totals --window 5' is an error, too.
     one_of("--window", type=positive, default="5", metavar="SECONDS", help="length of the windows in event time")
     one_of("--running-totals", action="store_true", help=TOTALS_HELP)
+    option("--api", choices=["datastream", "sql"], default="datastream", help=API_HELP)
     option("--state-ttl", type=positive, metavar="SECONDS", help=TTL_HELP)
     option("--max-delay", type=not_negative, default=0, metavar="SECONDS", help=MAX_DELAY_HELP)
     option("--idle-timeout", type=not_negative, default=5, metavar="SECONDS", help=IDLE_TIMEOUT_HELP)
@@ -140,27 +149,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     values = parser.parse_args(arguments)
     if values.no_drain and not values.checkpoint_dir:
         parser.error("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
+    if values.running_totals and values.api == "sql":
+        parser.error("--running-totals needs --api datastream: the SQL counts per window")
     if values.state_ttl and not values.running_totals:
         parser.error("--state-ttl needs --running-totals: windows forget their words when they close")
     return values
 
 
 # --- Source ---------------------------------------------------------------------------------------------------------
-
-
-def line_schema() -> DeserializationSchema:
-    """A record's value as a row of one field: bytes, or None for a null value (a tombstone).
-
-    This is what the 'raw' format of Flink SQL does. SimpleStringSchema fails on a null value, ByteArraySchema skips
-    it in silence.
-    """
-    formats = get_gateway().jvm.org.apache.flink.formats.raw
-    types = get_gateway().jvm.org.apache.flink.table.runtime.typeutils
-    row = _to_java_data_type(DataTypes.ROW([DataTypes.FIELD("line", DataTypes.BYTES())]))
-    line = _to_java_data_type(DataTypes.BYTES()).getLogicalType()
-    return DeserializationSchema(
-        formats.RawFormatDeserializationSchema(line, types.ExternalTypeInfo.of(row, True), "UTF-8", True)
-    )
 
 
 def kafka_source(topic: str, bootstrap_servers: str, group_id: str, plan: runner.Plan) -> KafkaSource:
@@ -179,9 +175,9 @@ def kafka_source(topic: str, bootstrap_servers: str, group_id: str, plan: runner
         .set_starting_offsets(offsets(plan.start))
         .set_value_only_deserializer(line_schema())
         .set_property("partition.discovery.interval.ms", "10000")  # find partitions that are added, by default in 5 min
-        # Partitions take turns after so many bytes. With the default, 1 MB, one may wait for its turn for longer than
-        # --idle-timeout, no longer hold windows back, and find its windows closed.
-        .set_property("max.partition.fetch.bytes", "32768")
+        # Partitions take turns after so many bytes. With the default, 1 MB, one of many may wait for its turn for
+        # longer than --idle-timeout, no longer hold windows back, and find its windows closed.
+        .set_property("max.partition.fetch.bytes", "262144")
     )
     if plan.end is not None:
         builder = builder.set_bounded(offsets(plan.end)) if plan.bounded else builder.set_unbounded(offsets(plan.end))
@@ -203,21 +199,41 @@ def watermarks(max_delay: int, idle_timeout: int) -> WatermarkStrategy:
 # --- The count ------------------------------------------------------------------------------------------------------
 
 LATE = OutputTag("late")  # pairs that came after the row of their window
+BATCH_BYTES = 8_000_000  # of lines wait for the end of their window, or for a checkpoint, at most
 
 
-def split_line(row: Row) -> list[str]:
+def batch_lines(lines: DataStream, window: int) -> DataStream:
+    """Lines in lists, since one call of a Python function for 100,000 lines costs little more than one for a line.
+
+    Args:
+        lines: stream of rows of `line_schema`, with event-time timestamps and watermarks.
+        window: seconds; the lines of a list are of one window.
+
+    Returns:
+        stream of lists of bytes, None for a null value; the timestamp is the last millisecond of the window.
+    """
+    batch = Types.OBJECT_ARRAY(Types.PRIMITIVE_ARRAY(Types.BYTE()))
+    return java_operator("BatchLines", lines, "batch-lines", batch, window * 1000, BATCH_BYTES)
+
+
+def split_line(line: bytes | None) -> list[str]:
     """The words of a line: maximal runs of non-whitespace. Bytes that are not UTF-8 become U+FFFD.
 
     A byte-order mark, U+FEFF, is white space, and so is its mirror image, U+FFFE: in thread mode a string that begins
     with one of them would lose it, or be read in the wrong byte order.
     """
-    if row[0] is None:
+    if line is None:
         return []
-    return row[0].decode("utf-8", errors="replace").replace("\ufeff", " ").replace("\ufffe", " ").split()
+    return line.decode("utf-8", errors="replace").replace("\ufeff", " ").replace("\ufffe", " ").split()
 
 
-def pair_with_one(word: str) -> tuple[str, int]:
-    return word, 1
+def split_lines(batch: Iterable[bytes | None]) -> list[str]:
+    return [word for line in batch for word in split_line(line)]
+
+
+def count_each(words: Iterable[str]) -> Iterable[tuple[str, int]]:
+    """Each word once, with its count: a batch of 100,000 lines goes on as a few thousand pairs."""
+    return Counter(words).items()
 
 
 def word_of(pair: tuple[str, int]) -> str:
@@ -244,22 +260,22 @@ class FormatRows(ProcessWindowFunction):
             yield format_row(context.window().start, word, count)
 
 
-def words_by_key(lines: DataStream) -> KeyedStream:
-    """The words of the lines, each with a one, the same words in the same place."""
-    words = lines.flat_map(split_line, output_type=Types.STRING())  # "hello"
-    words.name("split into words").uid("split-line")
+def words_by_key(batches: DataStream) -> KeyedStream:
+    """The words of the batches, each with its count in a batch, the same words in the same place."""
+    words = batches.map(split_lines)  # ["hello", "hello", "world"]
+    words.name("split into words").uid("split-lines")
 
-    pairs = words.map(pair_with_one, output_type=Types.TUPLE([Types.STRING(), Types.LONG()]))  # ("hello", 1)
-    pairs.name("pair with one").uid("pair-with-one")
+    pairs = words.flat_map(count_each, output_type=Types.TUPLE([Types.STRING(), Types.LONG()]))  # ("hello", 2)
+    pairs.name("count in batch").uid("count-each")
 
     return pairs.key_by(word_of, key_type=Types.STRING())
 
 
-def count_words_per_window(lines: DataStream, window: int) -> DataStream:
+def count_words_per_window(batches: DataStream, window: int) -> DataStream:
     """Count words per tumbling window: a pure function of a stream, the same in tests and in production.
 
     Args:
-        lines: stream of rows (bytes or None,), with event-time timestamps and watermarks.
+        batches: stream of lists of bytes or None, as of `batch_lines`.
         window: seconds.
 
     Returns:
@@ -267,7 +283,7 @@ def count_words_per_window(lines: DataStream, window: int) -> DataStream:
         that are in its side output LATE.
     """
     counts = (
-        words_by_key(lines)
+        words_by_key(batches)
         .window(TumblingEventTimeWindows.of(Time.seconds(window)))
         .side_output_late_data(LATE)
         .reduce(add_counts, FormatRows(), output_type=Types.STRING())  # "2026-11-22T14:00:05Z\thello\t3"
@@ -295,10 +311,10 @@ class Total(KeyedProcessFunction):
         self.rows = runtime_context.get_map_state(MapStateDescriptor("rows", Types.LONG(), Types.STRING()))
 
     def process_element(self, pair: tuple[str, int], context: KeyedProcessFunction.Context) -> None:
-        word, one = pair
+        word, count = pair
         changed_at, total = self.total.value() or (context.timestamp(), 0)
         # A record that is older than one before it changes the newest total: the last row of a word has the last total.
-        changed_at, total = max(changed_at, context.timestamp()), total + one
+        changed_at, total = max(changed_at, context.timestamp()), total + count
         self.total.update((changed_at, total))
         timers = context.timer_service()
         second = max(changed_at, timers.current_watermark() + 1) // 1000
@@ -310,17 +326,17 @@ class Total(KeyedProcessFunction):
         self.rows.remove(timestamp // 1000)
 
 
-def total_words(lines: DataStream, state_ttl: int | None) -> DataStream:
+def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
     """Count words for all time.
 
     Args:
-        lines: as for `count_words_per_window`.
+        batches: as for `count_words_per_window`, of windows of 1 second.
         state_ttl: seconds after which a word that was not seen is forgotten; None: never, the state grows for ever.
 
     Returns:
         stream of str, the result rows; the last one of a word has its total.
     """
-    totals = words_by_key(lines).process(
+    totals = words_by_key(batches).process(
         Total(state_ttl), output_type=Types.STRING()
     )  # "2026-11-22T14:00:05Z\thello\t9"
     return totals.name("total").uid("total")
@@ -329,15 +345,18 @@ def total_words(lines: DataStream, state_ttl: int | None) -> DataStream:
 # --- What was not counted -------------------------------------------------------------------------------------------
 
 
-def not_counted(row: Row) -> list[str]:
-    """What is to be reported of a line, as a name of REPORTS: nothing, as a rule."""
-    if row[0] is None:
-        return ["nullValues"]
-    try:
-        row[0].decode("utf-8")
-    except UnicodeDecodeError:
-        return ["invalidLines"]
-    return []
+def not_counted(batch: Iterable[bytes | None]) -> Iterable[tuple[str, int]]:
+    """What is to be reported of lines: names of REPORTS, and how often."""
+    names: Counter[str] = Counter()
+    for line in batch:
+        if line is None:
+            names["nullValues"] += 1
+        else:
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                names["invalidLines"] += 1
+    return names.items()
 
 
 class Report(KeyedProcessFunction):
@@ -350,9 +369,10 @@ class Report(KeyedProcessFunction):
         self.sum = runtime_context.get_state(ValueStateDescriptor("sum", Types.LONG()))
         self.counters = {name: runtime_context.get_metrics_group().counter(name) for name in REPORTS}
 
-    def process_element(self, name: str, context: KeyedProcessFunction.Context) -> None:
-        self.sum.update((self.sum.value() or 0) + 1)
-        self.counters[name].inc()
+    def process_element(self, pair: tuple[str, int], context: KeyedProcessFunction.Context) -> None:
+        name, number = pair
+        self.sum.update((self.sum.value() or 0) + number)
+        self.counters[name].inc(number)
         context.timer_service().register_event_time_timer(END_OF_TIME)
 
     def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[str]:
@@ -360,17 +380,82 @@ class Report(KeyedProcessFunction):
         self.sum.clear()
 
 
-def report_what_was_not_counted(lines: DataStream, rows: DataStream) -> None:
-    """Count and say what `count_words_per_window` has left out of its rows, or has changed."""
-    odd = lines.flat_map(not_counted, output_type=Types.STRING())
+def report_what_was_not_counted(batches: DataStream, rows: DataStream) -> DataStream:
+    """What `count_words_per_window` has left out of its rows, or has changed, as sentences at the end of the job."""
+    pairs = Types.TUPLE([Types.STRING(), Types.LONG()])
+    odd = batches.flat_map(not_counted, output_type=pairs)  # ("nullValues", 1)
     odd.name("find odd lines").uid("find-odd-lines")
 
-    late = rows.get_side_output(LATE).map(lambda pair: "lateWords", output_type=Types.STRING())
+    late = rows.get_side_output(LATE).map(lambda pair: ("lateWords", pair[1]), output_type=pairs)
     late.name("late words").uid("late-words")
 
-    report = odd.union(late).key_by(lambda name: name, key_type=Types.STRING()).process(Report(), Types.STRING())
-    report.name("report").uid("report")
-    DataStreamSink(report._j_data_stream.printToErr()).set_parallelism(1).name("print report")
+    report = odd.union(late).key_by(lambda pair: pair[0], key_type=Types.STRING()).process(Report(), Types.STRING())
+    return report.name("report").uid("report")
+
+
+# --- The same count in SQL ------------------------------------------------------------------------------------------
+
+WORDS = DataTypes.ROW(  # a word and its count so far, or the name of a report and its count
+    [
+        DataTypes.FIELD("report", DataTypes.STRING()),
+        DataTypes.FIELD("word", DataTypes.STRING()),
+        DataTypes.FIELD("n", DataTypes.BIGINT()),
+    ]
+)
+MAX_WAITING_WORDS = 200_000  # different words that wait for the end of their window, or for a checkpoint
+
+COUNTS_IN_SQL = r"""
+    SELECT DATE_FORMAT(window_start, 'yyyy-MM-dd''T''HH:mm:ss''Z''')
+        || U&'\0009' || word || U&'\0009' || CAST(SUM(n) AS STRING)
+    FROM TABLE(TUMBLE(TABLE words, DESCRIPTOR(event_time), INTERVAL '{window}' SECOND(9)))
+    WHERE word IS NOT NULL
+    GROUP BY window_start, window_end, word
+"""
+# One window for all time: its rows come at the end of the job.
+REPORT_IN_SQL = """
+    SELECT CASE report {sentences} END || ': ' || CAST(SUM(n) AS STRING)
+    FROM TABLE(TUMBLE(TABLE words, DESCRIPTOR(event_time), INTERVAL '36500' DAY(5)))
+    WHERE report IS NOT NULL
+    GROUP BY window_start, window_end, report
+"""
+
+
+def count_words_in_sql(
+    environment: StreamExecutionEnvironment, lines: DataStream, window: int
+) -> tuple[DataStream, DataStream]:
+    """Count words per tumbling window without a Python function.
+
+    Lines are split by CountWords.java: SQL's own SPLIT knows one separator, not all kinds of white space, and counting
+    single words in SQL is half as fast as in Java.
+
+    Args:
+        lines: stream of rows of `line_schema`, with event-time timestamps and watermarks.
+        window: seconds.
+
+    Returns:
+        streams of str: the result rows, and the sentences of `report_what_was_not_counted`.
+    """
+    words = java_operator("CountWords", lines, "count-words", row_type(WORDS), window * 1000, MAX_WAITING_WORDS)
+    tables = StreamTableEnvironment.create(environment)
+    tables.get_config().set("table.local-time-zone", "UTC")  # of window_start
+    schema = Schema.new_builder().from_row_data_type(WORDS)
+    schema = schema.column_by_metadata("event_time", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
+    tables.create_temporary_view(
+        "words", tables.from_data_stream(words, schema.watermark("event_time", "SOURCE_WATERMARK()").build())
+    )
+
+    def strings(query: str, uid: str) -> DataStream:
+        text = _to_java_data_type(DataTypes.STRING())
+        stream = tables._j_tenv.toDataStream(tables.sql_query(query)._j_table, text)
+        # A uid is what lets a checkpoint survive; those that SQL would make change from run to run.
+        for number, transformation in enumerate(stream.getTransformation().getTransitivePredecessors()):
+            if not transformation.getUid():
+                transformation.setUid(f"{uid}-{number}")
+        return DataStream(stream)
+
+    sentences = " ".join(f"WHEN '{name}' THEN '{sentence}'" for name, sentence in REPORTS.items())
+    rows = strings(COUNTS_IN_SQL.format(window=window), "counts-in-sql")
+    return rows, strings(REPORT_IN_SQL.format(sentences=sentences), "report-in-sql")
 
 
 # --- Sinks ----------------------------------------------------------------------------------------------------------
@@ -393,7 +478,12 @@ def print_rows(rows: DataStream) -> None:
     """Print rows to stdout; on a cluster that is the .out file of a TaskManager."""
     print("Printing result to stdout. Use --output to specify output path.", flush=True)
     # With one subtask Flink does not put the subtask's number before each row.
-    rows.print().set_parallelism(1).name("print").uid("print")
+    DataStreamSink(rows._j_data_stream.print()).set_parallelism(1).name("print").uid("print")
+
+
+def print_report(sentences: DataStream) -> None:
+    """Print what is to be reported to stderr; on a cluster that is the .err file of a TaskManager."""
+    DataStreamSink(sentences._j_data_stream.printToErr()).set_parallelism(1).name("print report").uid("print-report")
 
 
 # --- The pipeline ---------------------------------------------------------------------------------------------------
@@ -417,11 +507,17 @@ def build_job(arguments: argparse.Namespace, plan: runner.Plan) -> StreamExecuti
     # Partitions that have an end are not idle, they end.
     strategy = watermarks(arguments.max_delay, arguments.idle_timeout if plan.end is None else 0)
     lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid(plan.source_uid)
-    if arguments.running_totals:
-        rows = total_words(lines, arguments.state_ttl)
+    if arguments.api == "sql":
+        rows, report = count_words_in_sql(environment, lines, int(arguments.window))
+    elif arguments.running_totals:
+        batches = batch_lines(lines, 1)
+        rows = total_words(batches, arguments.state_ttl)
+        report = report_what_was_not_counted(batches, rows)
     else:
-        rows = count_words_per_window(lines, arguments.window)
-    report_what_was_not_counted(lines, rows)
+        batches = batch_lines(lines, int(arguments.window))
+        rows = count_words_per_window(batches, int(arguments.window))
+        report = report_what_was_not_counted(batches, rows)
+    print_report(report)
     if arguments.output:
         write_files(rows, arguments.output)
     else:
@@ -431,9 +527,10 @@ def build_job(arguments: argparse.Namespace, plan: runner.Plan) -> StreamExecuti
 
 def main() -> None:
     arguments = parse_arguments()
-    windows = f"counts per window of {arguments.window} s"
+    windows = f"counts per window of {arguments.window} s, {arguments.api}"
     state_of = f"running totals, TTL {arguments.state_ttl}" if arguments.running_totals else windows
-    runner.run(JOB_NAME, lambda plan: build_job(arguments, plan), arguments, SETTINGS, state_of)
+    settings = SETTINGS | (PYTHON_SETTINGS if arguments.api == "datastream" else {})
+    runner.run(JOB_NAME, lambda plan: build_job(arguments, plan), arguments, settings, state_of)
 
 
 if __name__ == "__main__":

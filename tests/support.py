@@ -38,6 +38,7 @@ def copy_script(folder: Path, connectors: bool = False, old: str = "", new: str 
     assert old in text
     (folder / "word_count.py").write_text(text.replace(old, new, 1), "utf-8")
     shutil.copy(ROOT / "runner.py", folder)
+    shutil.copytree(ROOT / "operators", folder / "operators")
     if connectors:
         (folder / "connectors").symlink_to(ROOT / "connectors")
     return folder / "word_count.py"

@@ -123,7 +123,7 @@ def test_kill_of_a_task_manager(
 
 def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     """A job that always fails is tried again, later each time, and then given up."""
-    buggy = copy_script(tmp_path, connectors=True, old="return word, 1", new="return word, 1 // 0")
+    buggy = copy_script(tmp_path, connectors=True, old="return Counter(words).items()", new="return 1 // 0")
     topic = new_topic()
     topic.produce(lines("a"))
     arguments = ["--output", str(tmp_path / "out"), *topic.arguments()]

@@ -118,12 +118,17 @@ def test_error_in_a_python_function(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """A bug in the script reaches the screen as its own traceback, with no Java in it."""
-    buggy = copy_script(tmp_path, connectors=True, old="return word, 1", new="return word, 1 // (word != 'bug')")
+    buggy = copy_script(
+        tmp_path,
+        connectors=True,
+        old="return Counter(words).items()",
+        new="return [(word, 1 // (word != 'bug')) for word in words]",
+    )
     topic = new_topic()
     topic.produce(lines("a bug"))
     ended = start_job(*topic.arguments(), "--bounded", script=buggy).wait()
     assert ended.code == 1
-    assert "return word, 1 // (word != 'bug')" in ended.stderr
+    assert "return [(word, 1 // (word != 'bug')) for word in words]" in ended.stderr
     assert "ZeroDivisionError: integer division or modulo by zero\n" in ended.stderr
     *_, pointer = ended.stderr.splitlines()
     assert pointer.startswith("The job has failed. All of Flink's log is in /")

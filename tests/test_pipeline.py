@@ -28,7 +28,7 @@ def environment() -> Iterator[StreamExecutionEnvironment]:
     """The job's own local environment; what it and Flink's Python worker change in this process is put back."""
     variables, folder = dict(os.environ), Path.cwd()
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # the Python in Flink's JVM imports what is no script here
-    yield word_count.create_environment(word_count.SETTINGS | runner.prepare_local_run())
+    yield word_count.create_environment(word_count.SETTINGS | word_count.PYTHON_SETTINGS | runner.prepare_local_run())
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
@@ -41,10 +41,10 @@ def count(environment: StreamExecutionEnvironment, records: list[Record], window
         Types.TUPLE([Types.LONG(), Types.PRIMITIVE_ARRAY(Types.BYTE())]),
     )
     strategy = word_count.watermarks(max_delay, idle_timeout=0).with_timestamp_assigner(RowTimestamp())
-    values = stamped.assign_timestamps_and_watermarks(strategy).map(
-        lambda row: Row(row[1]), Types.ROW_NAMED(["line"], [Types.PRIMITIVE_ARRAY(Types.BYTE())])
+    batches = stamped.assign_timestamps_and_watermarks(strategy).map(
+        lambda row: [row[1]], Types.OBJECT_ARRAY(Types.PRIMITIVE_ARRAY(Types.BYTE()))
     )
-    with word_count.count_words_per_window(values, window).execute_and_collect() as rows:
+    with word_count.count_words_per_window(batches, window).execute_and_collect() as rows:
         return list(rows)
 
 
@@ -77,11 +77,11 @@ def test_every_operator_has_a_name_and_a_uid(environment: StreamExecutionEnviron
     """A uid is what lets a savepoint survive an edit of the pipeline."""
     source = environment.from_collection(["hello"], Types.STRING()).name("source").uid("source")
     word_count.write_files(word_count.count_words_per_window(source, 5), "/never/written")
-    # Flink runs flat_map, map and the extraction of the key as one operator, with the uid of the first.
+    # Flink runs map, flat_map and the extraction of the key as one operator, with the uid of the first.
     nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
     assert {node.getTransformationUID(): node.getOperatorName() for node in nodes} == {
         "source": "Source: source",
-        "split-line": "split into words, pair with one, _stream_key_by_map_operator",
+        "split-lines": "split into words, count in batch, _stream_key_by_map_operator",
         "count-per-window": "count per 5 s window",
         "write-files": "write files: Writer",
         "Sink Committer: write-files": "write files: Committer",
