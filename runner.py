@@ -404,8 +404,11 @@ def show_stderr_of_java() -> None:
     java_gateway.launch_gateway_server_process = launch_and_listen
 
 
-def prepare_local_run() -> dict[str, str]:
-    """Settings for a Flink that runs in a JVM of our own: find its Java, choose the port of its web UI and say it."""
+def prepare_local_run(settings: dict[str, str]) -> dict[str, str]:
+    """`settings` for a Flink that runs in a JVM of our own: find its Java, choose the port of its web UI and say it."""
+    if settings.get("python.execution-mode") != "process":
+        # Else PyFlink imports Beam and starts a server for Python workers, of which thread mode and SQL have none.
+        os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112
     port = web_ui_port()
     logging.getLogger().addHandler(logging.NullHandler())  # what py4j and Kafka log comes as an exception as well
     show_stderr_of_java()
@@ -413,7 +416,7 @@ def prepare_local_run() -> dict[str, str]:
     os.environ["JAVA_HOME"] = find_java()
     os.environ["JVM_ARGS"] = f"{UTF8_OUTPUT} {os.environ.get('JVM_ARGS', '')}"
     print(f"Flink's web UI is on http://localhost:{port} while the job runs.", file=sys.stderr, flush=True)
-    return {**LOCAL_SETTINGS, "rest.port": str(port)}
+    return settings | LOCAL_SETTINGS | {"rest.port": str(port)}
 
 
 def run_until_stopped(
@@ -429,7 +432,7 @@ def run_until_stopped(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    settings = settings | prepare_local_run()
+    settings = prepare_local_run(settings)
     if arguments.bounded:
         settings["restart-strategy.type"] = "none"  # a bounded source that is restored may never end (FLINK-31006)
     with tempfile.TemporaryDirectory(prefix="checkpoints-", ignore_cleanup_errors=True) as temporary:

@@ -13,6 +13,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "word_count.py"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -42,6 +45,16 @@ def copy_script(folder: Path, connectors: bool = False, old: str = "", new: str 
     if connectors:
         (folder / "connectors").symlink_to(ROOT / "connectors")
     return folder / "word_count.py"
+
+
+def slow_script(folder: Path) -> Path:
+    """A copy of the script that takes a millisecond for each line: there is time to do something to the job."""
+    script = copy_script(folder, connectors=True)
+    for java in (folder / "operators").glob("*.java"):
+        fast = "RowData row = (RowData) record.getValue();"
+        assert fast in java.read_text("utf-8")
+        java.write_text(java.read_text("utf-8").replace(fast, f"{fast} Thread.sleep(1);"), "utf-8")
+    return script
 
 
 def lines(*values: str, start: int = START, every: int = 1000, partition: int = 0) -> list[Record]:
@@ -127,3 +140,22 @@ def metric_total(web_ui: str, name: str) -> float:
                 found = get_json(f"{metrics}?get={urllib.parse.quote(metric['id'])}")
                 total += sum(one["sum"] for one in found)
     return total
+
+
+def fuzzed_records(number: int, random_seed: int) -> list[Record]:
+    """Any bytes, any Unicode, nulls; timestamps out of order, equal, and decades apart."""
+    texts = st.text(st.characters(exclude_categories=["Cs"]))
+    values = (
+        st.none() | st.binary() | texts.map(str.encode) | st.lists(texts).map(lambda words: " ".join(words).encode())
+    )
+    times = st.sampled_from([0, 1, 4_999, 5_000, START]) | st.integers(0, START) | st.integers(START, START + 60_000)
+    found: list[Record] = []
+
+    @seed(random_seed)
+    @settings(max_examples=number, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values, times, st.integers(0, 1))
+    def collect(value: bytes | None, timestamp: int, partition: int) -> None:
+        found.append(Record(value, timestamp, partition, key=b"key"))
+
+    collect()
+    return found

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
 from kafka import KafkaAdminClient
 
 from broker import Broker
@@ -30,9 +28,11 @@ from support import (
     checkpoints,
     copy_script,
     expected_counts,
+    fuzzed_records,
     lines,
     random_lines,
     read_files,
+    slow_script,
     wait_for,
 )
 from test_cluster import job_id
@@ -49,9 +49,14 @@ def closing(partitions: int) -> list[Record]:
     ]
 
 
-@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize(("api", "bounded"), [("datastream", True), ("datastream", False), ("sql", True)])
 def test_kill_of_the_local_run(
-    bounded: bool, chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    api: str,
+    bounded: bool,
+    chaos: random.Random,
+    new_topic: Callable[..., Topic],
+    start_job: Callable[..., Job],
+    tmp_path: Path,
 ) -> None:
     topic = new_topic(partitions=3)
     records = topic.produce(random_lines(chaos.random(), 60_000, partitions=2) + lines("short", partition=2))
@@ -59,8 +64,10 @@ def test_kill_of_the_local_run(
     topic.produce(closing(3))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
+    arguments += ["--api", api]
+    slow = slow_script(tmp_path)
     for _ in range(KILLS):
-        job = start_job(*arguments, *(["--bounded"] if bounded else []))
+        job = start_job(*arguments, *(["--bounded"] if bounded else []), script=slow)
         time.sleep(chaos.uniform(3, 10))  # the fault itself, not a wait for something
         assert job.process.poll() is None, "it was over before it was killed"
         job.end()
@@ -83,7 +90,7 @@ def test_kill_of_one_half_of_the_local_run(
     records = topic.produce(random_lines(chaos.random(), 20_000, partitions=1))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(folder)]
-    job = start_job(*arguments)
+    job = start_job(*arguments, script=slow_script(tmp_path))
     job.until(lambda: checkpoints(folder), "a checkpoint")
     java = job.java()
     os.kill(java if part == "JVM" else job.process.pid, signal.SIGKILL)
@@ -110,7 +117,8 @@ def test_kill_of_a_task_manager(
     try:
         cluster.start()
         arguments = ["--output", str(output), *topic.arguments()]
-        job = job_id(cluster.flink("run", "--detached", "-p", "2", "--python", SCRIPT, *arguments, cwd=tmp_path))
+        slow = slow_script(tmp_path)
+        job = job_id(cluster.flink("run", "--detached", "-p", "2", "--python", slow, *arguments, cwd=tmp_path))
         wait_for(lambda: cluster.rest(f"/jobs/{job}/checkpoints")["counts"]["completed"], "a checkpoint")
         time.sleep(chaos.uniform(0, 3))  # the moment of the fault
         cluster.kill_a_task_manager(chaos)
@@ -250,46 +258,31 @@ def test_two_jobs_with_the_same_group_and_output(
     }
 
 
-def fuzzed_records(number: int, random_seed: int) -> list[Record]:
-    """Any bytes, any Unicode, nulls; timestamps out of order, equal, and decades apart."""
-    texts = st.text(st.characters(exclude_categories=["Cs"]))
-    values = (
-        st.none() | st.binary() | texts.map(str.encode) | st.lists(texts).map(lambda words: " ".join(words).encode())
-    )
-    times = st.sampled_from([0, 1, 4_999, 5_000, START]) | st.integers(0, START) | st.integers(START, START + 60_000)
-    found: list[Record] = []
-
-    @seed(random_seed)
-    @settings(max_examples=number, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(values, times, st.integers(0, 1))
-    def collect(value: bytes | None, timestamp: int, partition: int) -> None:
-        found.append(Record(value, timestamp, partition, key=b"key"))
-
-    collect()
-    return found
-
-
+@pytest.mark.parametrize("api", ["datastream", "sql"])
 def test_fuzz(
-    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    api: str, chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     topic = new_topic(partitions=2)
     records = topic.produce(fuzzed_records(10_000, chaos.randrange(2**32)))
     assert len(records) >= 10_000
     decades = str(60 * 366 * 24 * 3600)
-    ended = start_job(*topic.arguments(), "--bounded", "--max-delay", decades, "--output", str(tmp_path / "out")).wait()
+    arguments = [*topic.arguments(), "--api", api, "--bounded", "--output", str(tmp_path / "out")]
+    ended = start_job(*arguments, "--max-delay", decades).wait()
     assert ended.code == 0, ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(records)
     nulls = sum(record.value is None for record in records)
     assert f"Records with a null value (tombstones), not counted: {nulls}\n" in ended.stderr
 
 
+@pytest.mark.parametrize("api", ["datastream", "sql"])
 def test_fuzz_of_late_records(
-    chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    api: str, chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """Without --max-delay many words are late; each word is either in a row or in the number that is reported."""
     topic = new_topic(partitions=2)
     records = topic.produce(fuzzed_records(2_000, chaos.randrange(2**32)))
-    ended = start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")).wait()
+    arguments = [*topic.arguments(), "--api", api, "--bounded", "--output", str(tmp_path / "out")]
+    ended = start_job(*arguments).wait()
     assert ended.code == 0, ended.stderr
     rows, expected = read_files(tmp_path / "out"), expected_counts(records)
     assert all(count <= expected[row] for row, count in rows.items())

@@ -118,17 +118,13 @@ def test_error_in_a_python_function(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """A bug in the script reaches the screen as its own traceback, with no Java in it."""
-    buggy = copy_script(
-        tmp_path,
-        connectors=True,
-        old="return Counter(words).items()",
-        new="return [(word, 1 // (word != 'bug')) for word in words]",
-    )
+    bug = "return [(word, 1 // (word != 'bug')) for word in words]"
+    buggy = copy_script(tmp_path, connectors=True, old="return Counter(words).items()", new=bug)
     topic = new_topic()
     topic.produce(lines("a bug"))
     ended = start_job(*topic.arguments(), "--bounded", script=buggy).wait()
     assert ended.code == 1
-    assert "return [(word, 1 // (word != 'bug')) for word in words]" in ended.stderr
+    assert bug in ended.stderr
     assert "ZeroDivisionError: integer division or modulo by zero\n" in ended.stderr
     *_, pointer = ended.stderr.splitlines()
     assert pointer.startswith("The job has failed. All of Flink's log is in /")

@@ -81,6 +81,7 @@ def test_defaults() -> None:
         "group_id": "test_group",
         "window": 5,
         "running_totals": False,
+        "api": "datastream",
         "state_ttl": None,
         "max_delay": 0,
         "idle_timeout": 5,

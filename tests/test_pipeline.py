@@ -28,7 +28,8 @@ def environment() -> Iterator[StreamExecutionEnvironment]:
     """The job's own local environment; what it and Flink's Python worker change in this process is put back."""
     variables, folder = dict(os.environ), Path.cwd()
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # the Python in Flink's JVM imports what is no script here
-    yield word_count.create_environment(word_count.SETTINGS | word_count.PYTHON_SETTINGS | runner.prepare_local_run())
+    settings = runner.prepare_local_run(word_count.SETTINGS | word_count.PYTHON_SETTINGS)
+    yield word_count.create_environment(settings)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
