@@ -1,6 +1,7 @@
 # make demo    set up everything, and show word counts from a real broker
 # make test    set up everything, and run the tests
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
+# make bench   how many words a second, beside other jobs: half an hour
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
 # make lint    check the code with ruff; make format mends its layout
 # make lock    lock the versions again, after a change of requirements.txt
@@ -12,7 +13,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test chaos soak broker lint format lock clean
+.PHONY: demo test chaos soak bench broker lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
@@ -25,6 +26,9 @@ chaos: .venv/ready
 
 soak: .venv/ready
 	$(BIN)/python benchmarks/soak.py
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/bench.py
 
 broker: .venv/ready
 	@$(BIN)/python tools/broker.py
