@@ -60,6 +60,7 @@ public class CountWords extends AbstractStreamOperator implements OneInputStream
         String text = new String(line, StandardCharsets.UTF_8);
         if (text.indexOf('\uFFFD') >= 0 && !isUtf8(line)) {
             report("invalidLines");
+            text = replaceInvalid(line);
         }
         Long end = Long.valueOf((Math.floorDiv(record.getTimestamp(), window) + 1) * window - 1);
         HashMap counts = (HashMap) windows.get(end);
@@ -134,6 +135,35 @@ public class CountWords extends AbstractStreamOperator implements OneInputStream
         } catch (CharacterCodingException error) {
             return false;
         }
+    }
+
+    /**
+     * Decodes UTF-8 with U+FFFD for what is invalid, as many times as Python and the Unicode standard have it (section
+     * 3.9, maximal subparts). Java has fewer for encoded surrogates.
+     */
+    private static String replaceInvalid(byte[] line) {
+        StringBuilder text = new StringBuilder();
+        int position = 0;
+        while (position < line.length) {
+            int first = line[position++] & 0xFF;
+            int more = first < 0x80 ? 0 : first < 0xC2 ? -1 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : first < 0xF5 ? 3 : -1;
+            int low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80; // of the second byte
+            int high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+            int point = more <= 0 ? first : first & (0x3F >> more);
+            while (more > 0 && position < line.length) {
+                int next = line[position] & 0xFF;
+                if (next < low || next > high) {
+                    break;
+                }
+                point = point << 6 | next & 0x3F;
+                low = 0x80;
+                high = 0xBF;
+                position++;
+                more--;
+            }
+            text.appendCodePoint(more == 0 ? point : 0xFFFD);
+        }
+        return text.toString();
     }
 
     /** Hands on the counts of the windows that end before or at a time, and all reports. */

@@ -16,7 +16,7 @@ def test_kill_of_a_bounded_run(
 ) -> None:
     topic = new_topic(partitions=3)
     # The third partition is read to its end long before the others: a checkpoint no longer holds it.
-    records = topic.produce(random_lines(4, 8_000, partitions=2) + lines("short", partition=2))
+    records = topic.produce(random_lines(4, 6_000, partitions=2) + lines("short", partition=2))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
     arguments += ["--api", api]
