@@ -337,7 +337,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure words a second, side by side.")
     parser.add_argument("--quick", action="store_true", help="one run each, less input, no scale table")
     quick = parser.parse_args().quick
-    big_lines, small_lines, rounds = (500_000, 4_000, 1) if quick else (2_000_000, 30_000, 3)
+    big_lines, small_lines, rounds = (500_000, 1_500, 1) if quick else (2_000_000, 10_000, 3)
     with tempfile.TemporaryDirectory(prefix="bench-classes-") as classes, embedded_broker() as broker:
         servers = broker.bootstrap_servers
         tiny, small = generate(servers, 10), generate(servers, small_lines)
