@@ -1,7 +1,8 @@
 """How many words a second? The job beside the literal pipeline, Flink's Java API, and the source alone.
 
-    make bench                             # all of it, about 30 minutes
-    python benchmarks/bench.py --quick     # one run each, less input, no scale table; under 3 minutes
+    make bench                             # all of it, half an hour
+    python benchmarks/bench.py --quick     # the comparison, with one run each and less input; under 3 minutes
+    python benchmarks/bench.py --scale     # other inputs: more words, longer lines, more partitions; ten minutes
 
 Every run is a whole process that reads a topic from its first record to its last; each kind of job takes its turn in
 every round. Words a second are those of the input, divided by the seconds that the run took longer than the same job
@@ -328,52 +329,64 @@ def scale(servers: str, big: Input, starts: dict[str, float]) -> list[str]:
     row(f"{big.lines:,} lines", big)
     for vocabulary in (100_000, 1_000_000):
         row(f"{vocabulary:,} different words", generate(servers, big.lines // 8, vocabulary=vocabulary))
-    for length in (1, 1000):
-        row(f"lines of {length} word{'s' * (length > 1)}", generate(servers, big.lines * 3 // length // 2, length))
+    row("lines of 1 word", generate(servers, big.lines * 3 // 2, words_per_line=1))
+    row("lines of 1,000 words", generate(servers, big.lines // 100, words_per_line=1000))
     return table
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure words a second, side by side.")
-    parser.add_argument("--quick", action="store_true", help="one run each, less input, no scale table")
-    quick = parser.parse_args().quick
+def job_comparison(servers: str, classes: Path, quick: bool) -> None:
+    """Let all jobs run in turn; write the table and the picture."""
     big_lines, small_lines, rounds = (500_000, 1_500, 1) if quick else (2_000_000, 10_000, 3)
-    with tempfile.TemporaryDirectory(prefix="bench-classes-") as classes, embedded_broker() as broker:
-        servers = broker.bootstrap_servers
-        tiny, small = generate(servers, 10), generate(servers, small_lines)
-        big = generate(servers, big_lines)
-        literal = [sys.executable, HERE / "literal.py"]
-        jobs = [
-            Job("literal PyFlink", lambda *where: [*literal, *where], small),
-            Job("word_count.py", word_count(), big),
-            Job("word_count.py --api sql", word_count("--api", "sql"), big),
-        ]
-        if java := java_peer(Path(classes)):
-            jobs.append(Job("Java DataStream", java, big))
-        ceiling = [sys.executable, HERE / "ceiling.py"]
-        jobs.append(Job("source alone", lambda servers, topic, output: [*ceiling, servers, topic], big, has_rows=False))
-        compare(jobs, servers, tiny, rounds)
-        starts = {
-            api: median(run.seconds for run in jobs[number].starts) for number, api in ((1, "datastream"), (2, "sql"))
-        }
-        scaled = [] if quick else scale(servers, big, starts)
-    command = f"python benchmarks/bench.py{' --quick' if quick else ''}"
-    head = [
-        f"`{command}` on {machine()}; {rounds} run{'s' * (rounds > 1)} each, in turn.",
+    tiny, small, big = (generate(servers, lines) for lines in (10, small_lines, big_lines))
+    literal, ceiling = [sys.executable, HERE / "literal.py"], [sys.executable, HERE / "ceiling.py"]
+    jobs = [
+        Job("literal PyFlink", lambda *where: [*literal, *where], small),
+        Job("word_count.py", word_count(), big),
+        Job("word_count.py --api sql", word_count("--api", "sql"), big),
+    ]
+    if java := java_peer(classes):
+        jobs.append(Job("Java DataStream", java, big))
+    jobs.append(Job("source alone", lambda servers, topic, output: [*ceiling, servers, topic], big, has_rows=False))
+    compare(jobs, servers, tiny, rounds)
+    name = "quick" if quick else "bench"
+    lines = [
+        f"`python benchmarks/bench.py{' --quick' if quick else ''}` on {machine()}; runs of each in turn: {rounds}.",
         f"{big_lines:,} lines of 10 words ({small_lines:,} for the literal pipeline), 1,000 Zipf-distributed words,",
         f"{LINES_PER_SECOND:,} lines a second of event time, windows of 5 s, one partition, parallelism 1.",
         "All rows of all runs were right.",
         "",
+        *table_of(jobs),
     ]
-    RESULTS.mkdir(exist_ok=True)
-    name = "quick" if quick else "bench"
-    table = table_of(jobs)
-    (RESULTS / f"{name}.md").write_text("\n".join([*head, *table, "", f"![words a second]({name}.png)"]) + "\n")
+    print("\n".join(lines))
+    (RESULTS / f"{name}.md").write_text("\n".join([*lines, "", f"![words a second]({name}.png)"]) + "\n")
     draw(jobs, RESULTS / f"{name}.png")
-    print("\n".join([*head, *table]))
-    if scaled:
-        (RESULTS / "scale.md").write_text("\n".join([f"`{command}` on {machine()}; one run each.", "", *scaled]) + "\n")
-        print("\n".join(["", *scaled]))
+
+
+def scale_table(servers: str) -> None:
+    """See how both APIs do on other inputs; write the table."""
+    tiny, big = generate(servers, 10), generate(servers, 2_000_000)
+    starts = {}
+    for api in ("datastream", "sql"):
+        job = Job(api, word_count("--api", api), tiny)
+        starts[api] = median(run_once(job, servers, tiny).seconds for _ in range(3))
+    lines = [f"`python benchmarks/bench.py --scale` on {machine()}; one run each.", "", *scale(servers, big, starts)]
+    print("\n".join(lines))
+    (RESULTS / "scale.md").write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure words a second, side by side.")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--quick", action="store_true", help="only the comparison, one run each, on less input")
+    parts.add_argument("--scale", action="store_true", help="only the scale table")
+    arguments = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-classes-") as classes, embedded_broker() as broker:
+        if not arguments.scale:
+            job_comparison(broker.bootstrap_servers, Path(classes), arguments.quick)
+    if not arguments.quick:
+        with embedded_broker() as broker:
+            scale_table(broker.bootstrap_servers)
 
 
 if __name__ == "__main__":
