@@ -121,3 +121,11 @@ def test_no_python_is_said_in_one_sentence(tmp_path: Path) -> None:
         assert ended.returncode == 2
         assert ended.stdout.startswith("No Python that Flink supports was found: install Python 3.11")
         assert not (tmp_path / ".venv").exists()
+
+
+def test_readme_has_the_numbers_of_the_benchmark() -> None:
+    table = (ROOT / "benchmarks" / "results" / "bench.md").read_text("utf-8")
+    measured = [tuple(row.split(" | ")) for row in re.findall(r"^\| (.* \d.*) \|$", table, re.MULTILINE)]
+    speed = README.partition("## Speed")[2].partition("## ")[0]
+    said = re.findall(r"^\| .* \| ([\d,]+) \| ([\d,]+) \| ([\d.]+) \|$", speed, re.MULTILINE)
+    assert said == [(row[1], row[4], row[5]) for row in measured if row[1][0].isdigit()]

@@ -106,3 +106,13 @@ def test_demo_shows_the_top_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shown = Counter(dict(re.findall(r"│ (\w+) +│ +(\d+) │", screen.getvalue())))
     assert shown == {"the": "3", "river": "1"}
     assert "4 words in 3 rows (window, word, count) of 2 windows, in:\n  a.tsv\n  b.tsv\n" in screen.getvalue()
+
+
+@pytest.mark.chaos
+def test_quick_benchmark() -> None:
+    """Every run of every job has the right rows, else it ends with an error."""
+    ended = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "bench.py", "--quick"], capture_output=True, text=True, timeout=600
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout in (ROOT / "benchmarks" / "results" / "quick.md").read_text("utf-8")
