@@ -55,7 +55,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
             output.collect(new StreamRecord(lines.toArray(new byte[0][]), end));
         }
         if (batches.isEmpty()) {
-            size = 0;
+            size = 0; // until then it is too high, which does no harm
         }
     }
 
