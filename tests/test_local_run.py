@@ -136,7 +136,7 @@ def test_out_of_order_beyond_max_delay_is_dropped_and_said(
     wait_for(lambda: {name: metric_total(job.web_ui(), name) for name in metrics} == metrics, "the metrics")
 
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(10)
+    ended = job.wait(60)
     assert ended.code == 0
     assert read_files(tmp_path / "out") == expected_counts(counted)
     _, *report = ended.stderr.splitlines()

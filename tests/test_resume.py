@@ -49,7 +49,7 @@ def test_stop_without_drain_leaves_open_windows_to_the_next_run(
     )
 
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(10)
+    ended = job.wait(60)
     assert ended.code == 0, ended.stderr
     [savepoint] = folder.glob("savepoint-*")
     last = f"Stopped: open windows are in {savepoint}, files and offsets are committed.\n"
@@ -83,7 +83,7 @@ def test_stop_with_drain_is_where_the_next_run_goes_on(
     job = start_job(*arguments)
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
     job.process.send_signal(signal.SIGINT)
-    assert job.wait(10).code == 0
+    assert job.wait(60).code == 0
     assert read_files(output) == expected_counts(records)
 
     # What counts are the offsets in the savepoint, not those of the group.

@@ -21,7 +21,7 @@ def test_stop_writes_open_windows_and_commits(
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(closed), "the row of the closed window")
 
     job.process.send_signal(number)
-    ended = job.wait(10)
+    ended = job.wait(60)
     assert (ended.code, ended.stdout) == (0, "")
     assert ended.stderr.endswith("\nStopped: open windows are written, files and offsets are committed.\n")
     assert ended.stderr.count("\n") == 2, ended.stderr
