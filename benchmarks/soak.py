@@ -97,14 +97,15 @@ def main() -> None:
         if job.wait(60) or read_files(output) != expected_counts(records):
             sys.exit("The counts are wrong.")
     starts = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(r.timestamp // 1000 // WINDOW * WINDOW)) for r in records]
+    up = min(visible.values())  # what came before the first row waited for the start of the job
     ages = [
         visible[start] - record.timestamp / 1000
         for start, record in zip(starts, records, strict=True)
-        if start in visible
+        if start in visible and record.timestamp / 1000 > up
     ]
     percent = quantiles(ages, n=100)
     ends = {start: calendar.timegm(time.strptime(start, "%Y-%m-%dT%H:%M:%SZ")) + WINDOW for start in set(starts)}
-    delays = sorted(visible[start] - end for start, end in ends.items() if start in visible)
+    delays = sorted(visible[start] - end for start, end in ends.items() if start in visible and end > up)
     lines = [
         f"`python benchmarks/soak.py --minutes {arguments.minutes:g} --rate {arguments.rate}`: {len(records)} lines of"
         " ten words, checkpoints every 3 s, all counts right.",
