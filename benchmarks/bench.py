@@ -316,9 +316,10 @@ def scale(servers: str, big: Input, starts: dict[str, float]) -> list[str]:
         cells = []
         for api in ("datastream", "sql"):
             run = run_once(Job(api, word_count("--api", api, parallelism=parallelism), given), servers, given)
-            rate = given.words / (run.seconds - starts[api])
-            cells += [thousands(rate), f"{run.java:.0f}", f"{run.heap:.0f}"]
-            say(f"{title}, parallelism {parallelism}, {api}: {thousands(rate)} words/s")
+            taken = run.seconds - starts[api]  # below a second it says nothing: starts differ by as much
+            rate = thousands(given.words / taken) if taken > 1 else f"more than {thousands(given.words)}"
+            cells += [rate, f"{run.java:.0f}", f"{run.heap:.0f}"]
+            say(f"{title}, parallelism {parallelism}, {api}: {rate} words/s")
         table.append(f"| {title} | {given.words:,} | {parallelism} | {' | '.join(cells)} |")
 
     four = generate(servers, big.lines // 2, partitions=4)

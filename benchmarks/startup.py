@@ -1,6 +1,6 @@
 """Where the seconds of a short run go: `python word_count.py --bounded --output out/` on a topic of ten lines.
 
-    python benchmarks/startup.py             # five runs of each API
+    python benchmarks/startup.py             # three runs of each API
 
 Reads the times from Flink's own log, prints the medians, and writes benchmarks/results/startup.md.
 """
@@ -25,7 +25,7 @@ from bench import machine, say  # noqa: E402
 
 from broker import embedded_broker  # noqa: E402
 
-RUNS = 5
+RUNS = 3
 TOPIC = "ten-lines"
 PHASES = (  # what ends with the first line of the log that holds this text
     ("Python: imports, checks, start of the JVM", ""),
