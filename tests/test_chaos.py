@@ -95,7 +95,7 @@ def test_kill_of_one_half_of_the_local_run(
     java = job.java()
     os.kill(java if part == "JVM" else job.process.pid, signal.SIGKILL)
     if part == "JVM":
-        ended = job.wait(10)
+        ended = job.wait(60)
         assert ended.code == 1
         assert ended.stderr.splitlines()[1].startswith("Flink's JVM has ended"), ended.stderr
     else:
@@ -166,7 +166,7 @@ def test_outage_of_the_broker(
     topic.produce(closing(2))
     job.until(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows")
     job.process.send_signal(signal.SIGTERM)
-    assert job.wait(10).code == 0
+    assert job.wait(60).code == 0
     assert read_files(output) == expected_counts(records + closing(2))
 
 
