@@ -230,7 +230,17 @@ def java_peer(folder: Path) -> Callable[[str, str, Path], list[str | Path]] | No
     java = Path(javac).resolve().with_name("java")
     quiet = f"-Dlog4j.configurationFile={Path(pyflink.__file__).parent}/conf/log4j-console.properties"
     return lambda servers, topic, output: [
-        *(java, quiet, "-cp", f"{folder}:{classpath}", "WordCount", servers, topic, output)
+        *(
+            java,
+            quiet,
+            f"-Dlog.file={folder}/java.log",
+            "-cp",
+            f"{folder}:{classpath}",
+            "WordCount",
+            servers,
+            topic,
+            output,
+        )
     ]
 
 
