@@ -508,14 +508,14 @@ def build_job(arguments: argparse.Namespace, plan: runner.Plan) -> StreamExecuti
     strategy = watermarks(arguments.max_delay, arguments.idle_timeout if plan.end is None else 0)
     lines = environment.from_source(source, strategy, f"Kafka topic {arguments.topic}").uid(plan.source_uid)
     if arguments.api == "sql":
-        rows, report = count_words_in_sql(environment, lines, int(arguments.window))
+        rows, report = count_words_in_sql(environment, lines, arguments.window)
     elif arguments.running_totals:
         batches = batch_lines(lines, 1)
         rows = total_words(batches, arguments.state_ttl)
         report = report_what_was_not_counted(batches, rows)
     else:
-        batches = batch_lines(lines, int(arguments.window))
-        rows = count_words_per_window(batches, int(arguments.window))
+        batches = batch_lines(lines, arguments.window)
+        rows = count_words_per_window(batches, arguments.window)
         report = report_what_was_not_counted(batches, rows)
     print_report(report)
     if arguments.output:

@@ -229,19 +229,8 @@ def java_peer(folder: Path) -> Callable[[str, str, Path], list[str | Path]] | No
     subprocess.run([javac, "-d", folder, "-cp", classpath, HERE / "WordCount.java"], check=True)
     java = Path(javac).resolve().with_name("java")
     quiet = f"-Dlog4j.configurationFile={Path(pyflink.__file__).parent}/conf/log4j-console.properties"
-    return lambda servers, topic, output: [
-        *(
-            java,
-            quiet,
-            f"-Dlog.file={folder}/java.log",
-            "-cp",
-            f"{folder}:{classpath}",
-            "WordCount",
-            servers,
-            topic,
-            output,
-        )
-    ]
+    start = [java, quiet, f"-Dlog.file={folder}/java.log", "-cp", f"{folder}:{classpath}", "WordCount"]
+    return lambda *where: [*start, *where]
 
 
 def compare(jobs: list[Job], servers: str, tiny: Input, rounds: int) -> None:

@@ -11,7 +11,7 @@ from test_local_run import messy_records
 def test_both_apis_write_the_same_rows(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """On any bytes, any Unicode and nulls, out of order and late."""
+    """On any bytes, any Unicode and nulls, out of order."""
     topic = new_topic(partitions=2)
     records = topic.produce(fuzzed_records(1_000, random_seed=6) + messy_records())
     decades = str(60 * 366 * 24 * 3600)
