@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pyflink.java_gateway import get_gateway
-
 import runner
 import word_count
+
+from pyflink.java_gateway import get_gateway
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path += [str(ROOT), str(ROOT / "tools")]
 
-from bench import machine, say  # noqa: E402
-
 from broker import embedded_broker  # noqa: E402
+
+from bench import machine, say  # noqa: E402
 
 RUNS = 3
 TOPIC = "ten-lines"

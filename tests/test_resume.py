@@ -4,10 +4,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from conftest import Job, Topic
 from support import START, checkpoints, expected_counts, lines, random_lines, read_files, slow_script, wait_for
+
+import pytest
 
 
 @pytest.mark.parametrize("api", ["datastream", "sql"])

@@ -1,3 +1,6 @@
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.TreeMap;
 import org.apache.flink.streaming.api.graph.StreamConfig;
@@ -10,16 +13,21 @@ import org.apache.flink.streaming.runtime.tasks.ProcessingTimeService;
 import org.apache.flink.streaming.runtime.tasks.StreamTask;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.table.data.RowData;
+import org.apache.flink.util.OutputTag;
 
 /**
- * Hands lines on in batches: the lines of one window, as byte[][], null for a null value.
+ * Hands lines on in batches: the lines of one window, as byte[][].
  *
  * <p>It has no state: a batch goes on before each checkpoint, and before a watermark that closes its window, so no
  * line is lost, and none is late that would not be late by itself. Flink's SQL batches in the same way.
+ *
+ * <p>A null value is not a line. For each of them, and for each line that is not UTF-8, a 1 goes to a side output.
  */
 public class BatchLines extends AbstractStreamOperator implements OneInputStreamOperator {
     private final long window; // milliseconds
     private final int limit; // bytes, of all batches together
+    private final OutputTag nullValues;
+    private final OutputTag invalidLines;
     private final TreeMap batches = new TreeMap(); // last millisecond of a window -> its lines
     private int size; // bytes
 
@@ -28,12 +36,21 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
             throws Exception {
         window = ((Number) references[0]).longValue();
         limit = ((Number) references[1]).intValue();
+        nullValues = (OutputTag) references[2];
+        invalidLines = (OutputTag) references[3];
         setup(task, config, output);
     }
 
     public void processElement(StreamRecord record) throws Exception {
         RowData row = (RowData) record.getValue();
-        byte[] line = row.isNullAt(0) ? null : row.getBinary(0);
+        if (row.isNullAt(0)) {
+            output.collect(nullValues, new StreamRecord(Long.valueOf(1)));
+            return;
+        }
+        byte[] line = row.getBinary(0);
+        if (!isUtf8(line)) {
+            output.collect(invalidLines, new StreamRecord(Long.valueOf(1)));
+        }
         Long end = Long.valueOf((Math.floorDiv(record.getTimestamp(), window) + 1) * window - 1);
         ArrayList lines = (ArrayList) batches.get(end);
         if (lines == null) {
@@ -41,9 +58,25 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
             batches.put(end, lines);
         }
         lines.add(line);
-        size += 32 + (line == null ? 0 : line.length); // 32: about what Java adds
+        size += 32 + line.length; // 32: about what Java adds
         if (size > limit) {
             flush(Long.MAX_VALUE);
+        }
+    }
+
+    private static boolean isUtf8(byte[] line) {
+        int ascii = 0;
+        while (ascii < line.length && line[ascii] >= 0) {
+            ascii++;
+        }
+        if (ascii == line.length) {
+            return true;
+        }
+        try {
+            StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(line, ascii, line.length - ascii));
+            return true;
+        } catch (CharacterCodingException error) {
+            return false;
         }
     }
 

@@ -1,0 +1,64 @@
+import java.util.Collections;
+import java.util.Iterator;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.typeinfo.BasicTypeInfo;
+import org.apache.flink.metrics.Gauge;
+import org.apache.flink.runtime.state.StateInitializationContext;
+import org.apache.flink.runtime.state.StateSnapshotContext;
+import org.apache.flink.streaming.api.graph.StreamConfig;
+import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
+import org.apache.flink.streaming.api.operators.Output;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.runtime.tasks.ProcessingTimeService;
+import org.apache.flink.streaming.runtime.tasks.StreamTask;
+
+/**
+ * Adds up numbers: a metric while the job runs, a line on stderr when it ends.
+ *
+ * <p>The sum is state, so it is as exact after a crash as what the job has counted. Each subtask has a sum of its own.
+ */
+public class Tally extends AbstractStreamOperator implements OneInputStreamOperator, Gauge {
+    private final String metric;
+    private final String sentence;
+    private ListState state;
+    private long sum;
+
+    public Tally(Object[] references, StreamTask task, StreamConfig config, Output output, ProcessingTimeService time)
+            throws Exception {
+        metric = (String) references[0];
+        sentence = (String) references[1];
+        setup(task, config, output);
+    }
+
+    public void initializeState(StateInitializationContext context) throws Exception {
+        super.initializeState(context);
+        state = context.getOperatorStateStore().getListState(new ListStateDescriptor("sum", BasicTypeInfo.LONG_TYPE_INFO));
+        // Two where there were two subtasks, and now there is one.
+        for (Iterator sums = ((Iterable) state.get()).iterator(); sums.hasNext(); ) {
+            sum += ((Long) sums.next()).longValue();
+        }
+        getMetricGroup().gauge(metric, this);
+    }
+
+    public Object getValue() {
+        return Long.valueOf(sum);
+    }
+
+    public void processElement(StreamRecord record) {
+        sum += ((Number) record.getValue()).longValue();
+    }
+
+    public void snapshotState(StateSnapshotContext context) throws Exception {
+        super.snapshotState(context);
+        state.update(Collections.singletonList(Long.valueOf(sum)));
+    }
+
+    public void finish() {
+        if (sum > 0) {
+            System.err.println(sentence + ": " + sum);
+        }
+        sum = 0; // said: a run that goes on from here begins anew
+    }
+}

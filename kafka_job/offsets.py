@@ -1,0 +1,105 @@
+"""Where a run starts to read a topic, and where it ends.
+
+All offsets are known before the job starts. Left to Flink, 'latest' would mean something else after a restart.
+"""
+
+import argparse
+import contextlib
+import sys
+from dataclasses import dataclass, field
+
+from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSourceBuilder, KafkaTopicPartition
+
+Offsets = dict[int, int]  # by partition
+
+
+@dataclass(frozen=True)
+class TopicOffsets:
+    """What a broker says of a topic."""
+
+    first: Offsets
+    end: Offsets  # the offset that the next record will have
+    committed: Offsets  # of a group; only the partitions for which it has committed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one execution of the job reads, and with which settings."""
+
+    topic: str
+    start: Offsets  # first offset to read; a partition that is added later is read from its start
+    end: Offsets | None = None  # offset to stop before; None: read on for ever
+    bounded: bool = False  # whether the job is over once it has read up to `end`
+    settings: dict[str, str] = field(default_factory=dict)  # Flink's configuration
+    source_uid: str = "kafka-source"
+
+    def set_offsets(self, source: KafkaSourceBuilder) -> KafkaSourceBuilder:
+        """Let a source read what the plan says."""
+
+        def initializer(offsets: Offsets) -> KafkaOffsetsInitializer:
+            return KafkaOffsetsInitializer.offsets(
+                {KafkaTopicPartition(self.topic, partition): offset for partition, offset in offsets.items()}
+            )
+
+        source.set_starting_offsets(initializer(self.start))
+        if self.end is not None:
+            set_end = source.set_bounded if self.bounded else source.set_unbounded
+            set_end(initializer(self.end))
+        return source
+
+
+def ask_for_offsets(options: argparse.Namespace) -> TopicOffsets:
+    """Ask the broker for the offsets of the topic, and of the group.
+
+    Raises:
+        KafkaError: the broker does not answer.
+    """
+    with contextlib.closing(
+        KafkaConsumer(bootstrap_servers=options.bootstrap_servers.split(","), group_id=options.group_id)
+    ) as consumer:
+        partitions = [TopicPartition(options.topic, number) for number in consumer.partitions_for_topic(options.topic)]
+        committed = {one.partition: consumer.committed(one) for one in partitions}
+        return TopicOffsets(
+            first={one.partition: offset for one, offset in consumer.beginning_offsets(partitions).items()},
+            end={one.partition: offset for one, offset in consumer.end_offsets(partitions).items()},
+            committed={partition: offset for partition, offset in committed.items() if offset is not None},
+        )
+
+
+def start_offsets(start: str, topic: TopicOffsets) -> Offsets:
+    """Where to start without a checkpoint. `start`: committed, earliest or latest."""
+    return {"committed": topic.first | topic.committed, "earliest": topic.first, "latest": topic.end}[start]
+
+
+def missing_records(start: Offsets, first: Offsets) -> int:
+    """How many records the topic's retention has deleted before they were read."""
+    return sum(max(0, first[partition] - start[partition]) for partition in first)
+
+
+def make_plan(options: argparse.Namespace, settings: dict[str, str], read: Offsets | None) -> Plan:
+    """Start where --start says, or go on from what a checkpoint has `read`; --bounded ends at the end of now."""
+    topic = ask_for_offsets(options)
+    start = start_offsets(options.start, topic) if read is None else topic.first | read
+    if missing := missing_records(start, topic.first):
+        why = "the topic's retention has deleted them before they were read"
+        print(f"{missing} records are missing: {why}", file=sys.stderr)
+    return Plan(options.topic, start, topic.end if options.bounded else None, options.bounded, settings)
+
+
+def commit_offsets(options: argparse.Namespace, offsets: Offsets) -> None:
+    """Commit offsets for the job's group.
+
+    Flink's Kafka source does so only after a poll, which takes up to 10 s on a quiet topic, and not when it is stopped.
+
+    Raises:
+        KafkaError: the broker does not answer.
+    """
+    with KafkaAdminClient(bootstrap_servers=options.bootstrap_servers.split(",")) as admin:
+        admin.alter_group_offsets(
+            options.group_id,
+            {
+                TopicPartition(options.topic, partition): OffsetAndMetadata(offset, "", -1)
+                for partition, offset in offsets.items()
+            },
+        )

@@ -1,0 +1,115 @@
+"""The command line: the flags that every job has. A script adds its own with `add_argument`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+BROKERS = "localhost:19092"
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, for argparse."""
+    if int(text) <= 0:
+        raise ValueError
+    return int(text)
+
+
+def not_negative(text: str) -> int:
+    """A whole number, zero or above, for argparse."""
+    if int(text) < 0:
+        raise ValueError
+    return int(text)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """An address, HOST:PORT."""
+    host, _, port = text.strip().rpartition(":")
+    return host, int(port)
+
+
+def broker_list(text: str) -> str:
+    """One or more addresses HOST:PORT, separated by commas, for argparse."""
+    if not all(host and 0 < port < 65536 for host, port in map(host_and_port, text.split(","))):
+        raise ValueError
+    return text
+
+
+def folder(text: str) -> str:
+    """A folder as an absolute path, for argparse: a cluster's processes do not share our working directory."""
+    path = Path(text).resolve()
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
+    return str(path)
+
+
+def folder_or_uri(text: str) -> str:
+    """A folder, or s3://, hdfs:// and the like, which are the cluster's business, for argparse."""
+    return text if "://" in text else folder(text)
+
+
+class JobParser(argparse.ArgumentParser):
+    """The command line of a job that reads a Kafka topic.
+
+    Bad input ends the program with a usage message and exit code 2.
+    """
+
+    def __init__(self, description: str) -> None:
+        """`description`: what the job does, in a sentence."""
+        # The formatter adds each default to the help.
+        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        option = self.add_argument
+        option(
+            "--output", type=folder_or_uri, metavar="PATH", help="folder for the result files; None: print to stdout"
+        )
+        option("--topic", default="input", help="topic to read lines from")
+        option(
+            "--bootstrap-servers",
+            type=broker_list,
+            default=BROKERS,
+            metavar="HOST:PORT[,...]",
+            help="Kafka or Redpanda",
+        )
+        option("--group-id", default="test_group", help="consumer group to commit offsets to")
+        option(
+            "--max-delay",
+            type=not_negative,
+            default=0,
+            metavar="SECONDS",
+            help="how much older than a record before it a record may be and still count; 0: timestamps never go back",
+        )
+        option(
+            "--idle-timeout",
+            type=not_negative,
+            default=5,
+            metavar="SECONDS",
+            help="when a partition without records no longer holds windows back; 0: never",
+        )
+        option(
+            "--start",
+            choices=["committed", "earliest", "latest"],
+            default="committed",
+            help="offsets to start from; committed: those of the group, earliest where it has none",
+        )
+        option(
+            "--bounded",
+            action="store_true",
+            help="stop at the offsets that are the end when the job starts, and close all windows",
+        )
+        option(
+            "--checkpoint-dir",
+            type=folder,
+            metavar="DIR",
+            help="keep checkpoints here, and go on from the newest one; None: a crash loses open windows",
+        )
+        option(
+            "--no-drain",
+            action="store_true",
+            help="on Ctrl-C leave open windows to the next run with this --checkpoint-dir, instead of writing them",
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        """The options as values; `args` are those of the command line if None."""
+        values = super().parse_args(args)
+        if values.no_drain and not values.checkpoint_dir:
+            self.error("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
+        return values
