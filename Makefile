@@ -40,7 +40,7 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff format
 
-.venv/ready: requirements.txt constraints.txt connectors/fetch.py tools/broker.py tools/flink_on_path.py
+.venv/ready: requirements.txt constraints.txt connectors/fetch.py tools/broker.py tools/flink_on_path.py tools/class_archive.py
 	@'$(or $(PYTHON),false)' -c '$(SUPPORTED)' 2>/dev/null || { \
 		echo "No Python that Flink supports was found: install Python 3.11 (3.10 and 3.12 do as well), or name one: make PYTHON=/path/to/python"; \
 		exit 1; }
@@ -51,6 +51,7 @@ format: .venv/ready
 	@$(BIN)/python connectors/fetch.py
 	@$(BIN)/python tools/broker.py --download
 	@$(BIN)/python tools/flink_on_path.py
+	@$(BIN)/python tools/class_archive.py
 	@touch $@
 
 lock: .venv/ready

@@ -5,12 +5,12 @@
     python word_count.py --output out/ --bounded      # stop at the end that the topic has now
     flink run --python word_count.py                  # the same job on a cluster
 
-Every result is a row of three fields, separated by tabs: start of the window (UTC), word, count.
+A result is a row of three fields with tabs between them: start of the window (UTC), word, count.
 
     2026-11-22T14:00:05Z    hello    3
 
-Read it from top to bottom: where lines come from, how words are counted, where the counts go, and the pipeline that
-joins the three. examples/literal.py has the same job in its simplest form, which is a thousand times slower.
+Read it from top to bottom: where lines come from, how their words are counted, where the counts go, and the pipeline
+that joins the three. If streams are new to you, read examples/literal.py first: the same job in its simplest form.
 """
 
 import argparse
@@ -30,36 +30,17 @@ from pyflink.datastream.window import TumblingEventTimeWindows
 
 SETTINGS = {
     "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
-    "pipeline.object-reuse": "true",  # no copies on the way from operator to operator; none of ours changes its input
+    "pipeline.object-reuse": "true",  # no copies on the way from step to step; none of ours changes what it is given
     "python.execution-mode": "thread",  # Python functions run inside Flink's JVM, not in processes of their own
 }
-
-SHARDS = 128  # what the work is divided by: at most so many subtasks can share it
-LATE = OutputTag("late")  # what came after the rows of its window were written
+SHARDS = 128  # what the words are dealt out to; at most so many subtasks can share the work
+LATE = OutputTag("late")  # marks what came when its window had been closed
 
 Pair = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
 
-# --- Where lines come from ------------------------------------------------------------------------------------------
-
-
-def kafka_source(options: argparse.Namespace, plan: Plan) -> KafkaSource:
-    """The records of a topic, from the offsets where this run begins."""
-    builder = (
-        KafkaSource.builder()
-        .set_bootstrap_servers(options.bootstrap_servers)
-        .set_topics(options.topic)
-        .set_group_id(options.group_id)
-        .set_value_only_deserializer(line_schema())  # bytes, or null
-        .set_property("partition.discovery.interval.ms", "10000")  # find partitions that are added, by default in 5 min
-        # Partitions take turns after so many bytes. With the default, 1 MB, one of many may wait for its turn for
-        # longer than --idle-timeout, no longer hold windows back, and find its windows closed.
-        .set_property("max.partition.fetch.bytes", "262144")
-    )
-    return plan.set_offsets(builder).build()
-
 
 def watermarks(max_delay: int, idle_timeout: int) -> WatermarkStrategy:
-    """How far event time has come: the timestamps of the records seen so far, less `max_delay` seconds.
+    """How far event time has come: the latest timestamp that was seen, less `max_delay` seconds.
 
     The slowest partition decides; one without records for `idle_timeout` seconds has no say (0: it always has).
     """
@@ -67,7 +48,19 @@ def watermarks(max_delay: int, idle_timeout: int) -> WatermarkStrategy:
     return strategy.with_idleness(Duration.of_seconds(idle_timeout)) if idle_timeout else strategy
 
 
-# --- How words are counted ------------------------------------------------------------------------------------------
+def read_lines(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> DataStream:
+    """The values of a topic's records as bytes, each with the record's timestamp, and watermarks between them."""
+    builder = (
+        KafkaSource.builder()
+        .set_bootstrap_servers(options.bootstrap_servers)
+        .set_topics(options.topic)
+        .set_group_id(options.group_id)
+        .set_value_only_deserializer(line_schema())
+    )
+    source = plan.configure(builder).build()  # the plan says where this run begins to read, and where it ends
+    idle_timeout = 0 if plan.end else options.idle_timeout  # partitions that have an end are not idle, they end
+    strategy = watermarks(options.max_delay, idle_timeout)
+    return environment.from_source(source, strategy, f"Kafka topic {options.topic}").uid(plan.source_uid)
 
 
 def split_lines(batch: Iterable[bytes]) -> list[str]:
@@ -88,55 +81,61 @@ def shard_of(pair: Pair) -> int:
 
 
 def add_counts(left: Pair, right: Pair) -> Pair:
-    return left[0], left[1] + right[1]
+    counts = left[1].copy()  # what reduce is given may be Flink's own, so it is not changed
+    counts.update(right[1])
+    return left[0], counts
 
 
-def number_of_words(pair: Pair) -> int:
-    return pair[1].total()
+def utc(milliseconds: int) -> str:
+    """A time since the epoch as text: 2026-11-22T14:00:05Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
 
 
 class WriteRows(ProcessWindowFunction):
-    """Turns the reduced counts of a window into rows, since only here the window is known."""
+    """Makes rows of what reduce has left of a window, since only here the window is known."""
 
     def process(self, shard: int, context: ProcessWindowFunction.Context, pairs: Iterable[Pair]) -> Iterator[str]:
-        start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(context.window().start // 1000))
+        start = utc(context.window().start)
         for _, counts in pairs:
             for word, count in counts.items():
                 yield f"{start}\t{word}\t{count}"
 
 
 def count_words(batches: DataStream, window: int) -> DataStream:
-    """Count words per window of `window` seconds: lists of lines come in, rows go out.
-
-    The rows of a window come when the watermark passes its end. Words that come after that are reported.
-    """
-    # Lines come in batches: a call from Flink's JVM to Python costs as much for one line as for 100,000.
+    """Count words per window of `window` seconds: lists of lines come in, rows go out when their window closes."""
+    # Lines come in batches: to call Python from Flink's JVM costs as much for one line as for 100,000.
     words = batches.map(split_lines)  # ["hello", "hello", "world"]
     words.name("split into words").uid("split-lines")
 
-    # The key is a shard, not a word: what Flink keeps and calls for each key is paid 128 times a window, not a million.
-    counts = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
-    counts.name("count in batch").uid("count-by-shard")  # (17, {"hello": 2}), (99, {"world": 1})
+    # The classic pair is ("hello", 1), with the word as its key. Flink works for each key of each window, so here the
+    # key is a shard: 128 of them cost the same for a thousand words and for a million.
+    pairs = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
+    pairs.name("count in batch").uid("count-by-shard")  # (17, {"hello": 2}), (99, {"world": 1})
 
     rows = (
-        counts.key_by(shard_of, key_type=Types.INT())
+        pairs.key_by(shard_of, key_type=Types.INT())
         .window(TumblingEventTimeWindows.of(Time.seconds(window)))
         .side_output_late_data(LATE)
         .reduce(add_counts, WriteRows(), output_type=Types.STRING())  # "2026-11-22T14:00:05Z\thello\t3"
     )
     rows.name(f"count per {window} s window").uid(f"count-in-{SHARDS}-shards")
 
-    late_words = rows.get_side_output(LATE).map(number_of_words, output_type=Types.LONG())
-    late_words.name("late words").uid("late-words")
+    late = rows.get_side_output(LATE).name("late").uid("late")
+    late_words = late.map(lambda pair: pair[1].total(), output_type=Types.LONG()).name("number of words")
     report(late_words, "lateWords", "Words that came after their windows had closed, not counted (--max-delay)")
     return rows
 
 
-# --- Where the counts go --------------------------------------------------------------------------------------------
+def write_rows(rows: DataStream, folder: str | None) -> None:
+    """Write rows to `folder`/DAY/counts-….tsv, or print them where no folder is given.
 
-
-def write_files(rows: DataStream, folder: str) -> None:
-    """Write rows to `folder`/DAY/counts-….tsv; a file that is visible is complete: a checkpoint has committed it."""
+    A file that is visible is complete: a checkpoint has committed it.
+    """
+    if not folder:
+        print("Printing result to stdout. Use --output to specify output path.", flush=True)
+        # With one subtask Flink does not put the subtask's number before each row.
+        rows.print().set_parallelism(1).name("print").uid("print")
+        return
     sink = (
         FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
         .with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # no folder grows for ever
@@ -148,37 +147,18 @@ def write_files(rows: DataStream, folder: str) -> None:
     rows.sink_to(sink).name("write files").uid("write-files")
 
 
-def print_rows(rows: DataStream) -> None:
-    """Print rows to stdout; on a cluster that is the .out file of a TaskManager."""
-    print("Printing result to stdout. Use --output to specify output path.", flush=True)
-    # With one subtask Flink does not put the subtask's number before each row.
-    rows.print().set_parallelism(1).name("print").uid("print")
-
-
-# --- The pipeline ---------------------------------------------------------------------------------------------------
-
-
 def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
-    """Source, count, sink; nothing runs until the job is executed."""
-    # Partitions that have an end are not idle, they end.
-    strategy = watermarks(options.max_delay, options.idle_timeout if plan.end is None else 0)
-    lines = environment.from_source(kafka_source(options, plan), strategy, f"Kafka topic {options.topic}")
-    lines.uid(plan.source_uid)
+    """Source, count, sink. This only draws the pipeline; `run` lets Flink execute it."""
+    lines = read_lines(environment, options, plan)
     rows = count_words(batch_lines(lines, options.window), options.window)
-    if options.output:
-        write_files(rows, options.output)
-    else:
-        print_rows(rows)
+    write_rows(rows, options.output)
 
 
 def main() -> None:
     parser = JobParser("Count the words of a Kafka topic per window of event time.")
-    parser.add_argument(
-        "--window", type=positive, default=5, metavar="SECONDS", help="length of the windows in event time"
-    )
+    parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
     options = parser.parse_args()
-    state = f"counts per window of {options.window} s in {SHARDS} shards"
-    run("word_count", build, options, SETTINGS, state)
+    run("word_count", build, options, SETTINGS, f"counts per window of {options.window} s in {SHARDS} shards")
 
 
 if __name__ == "__main__":

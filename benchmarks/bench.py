@@ -1,8 +1,8 @@
-"""How many words a second? The job beside the literal pipeline, Flink's Java API, and the source alone.
+"""How many words a second? The job beside the literal pipeline, Flink's SQL and Java API, and the source alone.
 
-    make bench                             # all of it, half an hour
-    python benchmarks/bench.py --quick     # the comparison, with one run each and less input; under 3 minutes
-    python benchmarks/bench.py --scale     # other inputs: more words, longer lines, more partitions; ten minutes
+    make bench                             # all of it, some 40 minutes
+    python benchmarks/bench.py --quick     # every job once, on less input; under 4 minutes
+    python benchmarks/bench.py --scale     # only the other inputs: longer lines, more partitions; ten minutes
 
 Every run is a whole process that reads a topic from its first record to its last; each kind of job takes its turn in
 every round. Words a second are those of the input, divided by the seconds that the run took longer than the same job
@@ -13,6 +13,7 @@ quick.md and quick.png). Linux only.
 
 import argparse
 import contextlib
+import functools
 import os
 import platform
 import random
@@ -37,16 +38,21 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path += [str(ROOT), str(ROOT / "tools"), str(ROOT / "tests")]
 
-import runner  # noqa: E402
 from broker import embedded_broker  # noqa: E402
-from support import get_json  # noqa: E402
+from kafka_job.checks import find_connector, find_java  # noqa: E402
+from support import LITERAL, SCRIPT, SQL, START, TOTALS, get_json  # noqa: E402
 
 RESULTS = HERE / "results"
-START = 1_700_000_000_000  # event time of the first record, milliseconds
+LINES = {1_000: 2_000_000, 100_000: 1_000_000, 1_000_000: 500_000}  # number of different words -> lines of ten words
+ROUNDS = 3
+QUICK = 4  # with --quick inputs are so many times smaller
+LITERAL_SHARE = 200  # the literal pipeline's input is so many times smaller
 LINES_PER_SECOND = 20_000  # of event time: a window of 5 s has 100,000 lines
 WINDOW = 5_000  # milliseconds
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 SAMPLE_EVERY = 0.2  # seconds
+
+Command = Callable[[str, str, Path], list[str | Path]]  # bootstrap servers, topic, output -> command line
 
 
 @dataclass(frozen=True)
@@ -72,21 +78,40 @@ class Run:
 
 @dataclass
 class Job:
-    """A kind of job: how it is started, on which input, and its runs."""
+    """A kind of job: how it is started, on inputs of how many different words, and what it writes."""
 
     name: str
-    command: Callable[[str, str, Path], list[str | Path]]  # bootstrap servers, topic, output
-    input: Input
-    has_rows: bool = True
-    runs: list[Run] = field(default_factory=list)
+    color: str  # of its bars; these are colours that the colour-blind can tell apart (Okabe and Ito)
+    command: Command
+    vocabularies: tuple[int, ...]
+    is_right: Callable[[Counter[str], Counter[str]], bool] = Counter.__eq__  # its rows, the counts per window
+    share: int = 1  # its input is so many times smaller than that of the others
     starts: list[Run] = field(default_factory=list)  # on the topic of ten lines
 
+
+@dataclass
+class Row:
+    """A job on an input, and its runs: a row of the table."""
+
+    job: Job
+    input: Input
+    runs: list[Run] = field(default_factory=list)
+
     def rates(self) -> list[float]:
-        """Words a second of each run, start-up taken off."""
-        start = median(run.seconds for run in self.starts)
-        return [self.input.words / (run.seconds - start) for run in self.runs]
+        """Words a second of each run, start-up taken off; the least first."""
+        start = median(run.seconds for run in self.job.starts)
+        return sorted(rate(self.input.words, run.seconds - start) for run in self.runs)
 
 
+def rate(words: int, seconds: float) -> float:
+    """Words a second; what takes less than a second says only that it is more: starts differ by as much."""
+    return words / max(seconds, 1.0)
+
+
+# --- The input ------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
 def generate(servers: str, lines: int, words_per_line: int = 10, vocabulary: int = 1000, partitions: int = 1) -> Input:
     """A new topic of lines with Zipf-distributed words, always the same ones, evenly over event time."""
     topic = f"{lines}-lines-{words_per_line}-of-{vocabulary}-words-{partitions}"
@@ -116,13 +141,16 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
+# --- One run --------------------------------------------------------------------------------------------------------
+
+
 def cpu_of(pid: int) -> float:
     """The CPU seconds that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK
 
 
-def peak_of(pid: int) -> float:
+def memory_of(pid: int) -> float:
     """The most memory that a process has had, in MB."""
     return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) / 1000
 
@@ -142,13 +170,13 @@ def heap_of(web_ui: str | None) -> float:
 
 
 def measure(command: list[str | Path]) -> Run:
-    """Run a command in a session of its own, and look at its processes while it runs.
+    """Run a command in a session of its own, and look at its processes while it runs: the script, Java, workers.
 
     Raises:
         SystemExit: the command has failed.
     """
     cpu: dict[int, float] = {}
-    memory = {"java": 0.0, "python": 0.0}
+    peak = {"java": 0.0, "python": 0.0}
     heap = 0.0
     web_ui = None
     with tempfile.TemporaryFile() as stderr:
@@ -157,14 +185,14 @@ def measure(command: list[str | Path]) -> Run:
         process = subprocess.Popen(command, cwd=ROOT, stdout=stderr, stderr=stderr, start_new_session=True)
         try:
             while process.poll() is None:
+                now = {"java": 0.0, "python": 0.0}  # of all processes together; memory that they share counts twice
                 for pid, name in session(process.pid):
                     with contextlib.suppress(OSError, ValueError, IndexError):
                         cpu[pid] = cpu_of(pid)
-                        kind = "java" if name == "java" else "python"
-                        memory[kind] = max(memory[kind], peak_of(pid))
+                        now["java" if name == "java" else "python"] += memory_of(pid)
+                peak = {kind: max(peak[kind], now[kind]) for kind in peak}
                 if web_ui is None:
-                    stderr.seek(0)
-                    found = re.search(rb"http://localhost:\d+", stderr.read())
+                    found = re.search(rb"http://localhost:\d+", os.pread(stderr.fileno(), 1 << 20, 0))
                     web_ui = found[0].decode() if found else None
                 else:
                     heap = max(heap, heap_of(web_ui))
@@ -177,7 +205,7 @@ def measure(command: list[str | Path]) -> Run:
         if process.returncode:
             stderr.seek(0)
             sys.exit(f"{command} has failed:\n{stderr.read().decode(errors='replace')[-3000:]}")
-    return Run(seconds, sum(cpu.values()), memory["java"], memory["python"], heap)
+    return Run(seconds, sum(cpu.values()), peak["java"], peak["python"], heap)
 
 
 def run_once(job: Job, servers: str, given: Input) -> Run:
@@ -189,60 +217,116 @@ def run_once(job: Job, servers: str, given: Input) -> Run:
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         output = Path(temporary, "out")
         run = measure(job.command(servers, given.topic, output))
-        if job.has_rows:
-            rows: Counter[str] = Counter()
-            for file in output.rglob("*"):
-                if file.is_file() and not file.name.startswith("."):
-                    rows.update(file.read_text("utf-8").splitlines())
-            if rows != given.rows:
-                sys.exit(f"{job.name} has written wrong rows for {given.topic}.")
+        rows: Counter[str] = Counter()
+        for file in output.rglob("*"):
+            if file.is_file() and not file.name.startswith("."):
+                rows.update(file.read_text("utf-8").splitlines())
+        if not job.is_right(rows, given.rows):
+            sys.exit(f"{job.name} has written wrong rows for {given.topic}.")
     return run
 
 
+# --- The jobs -------------------------------------------------------------------------------------------------------
+
 # A local run has one subtask; more are for a cluster, or, to see what they bring, for this.
 IN_PARALLEL = """
-import runner, runpy, sys
-runner.LOCAL_SETTINGS["parallelism.default"] = sys.argv[1]
+import runpy, sys
+from kafka_job import local_run
+local_run.SETTINGS["parallelism.default"] = sys.argv[1]
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def word_count(*flags: str, parallelism: int = 1) -> Callable[[str, str, Path], list[str | Path]]:
-    """The command of our job with some flags."""
+def python_job(script: Path, parallelism: int = 1) -> Command:
+    """The command of a script that has the flags of word_count.py."""
 
     def command(servers: str, topic: str, output: Path) -> list[str | Path]:
         where = ["--bootstrap-servers", servers, "--topic", topic, "--output", output]
         python = [sys.executable] if parallelism == 1 else [sys.executable, "-c", IN_PARALLEL, str(parallelism)]
-        return [*python, ROOT / "word_count.py", "--bounded", "--start", "earliest", *where, *flags]
+        return [*python, script, "--bounded", "--start", "earliest", *where]
 
     return command
 
 
-def java_peer(folder: Path) -> Callable[[str, str, Path], list[str | Path]] | None:
-    """The command of the Java job, compiled into a folder; None where there is no Java compiler."""
-    javac = shutil.which("javac")
-    if not javac:
-        say("no javac on PATH: the Java job is skipped (install a JDK, 11 or newer, to have it)")
-        return None
-    classpath = f"{Path(pyflink.__file__).parent}/lib/*:{runner.find_connector()}"
-    subprocess.run([javac, "-d", folder, "-cp", classpath, HERE / "WordCount.java"], check=True)
-    java = Path(javac).resolve().with_name("java")
+def java_job(folder: Path, *flags: str) -> Command:
+    """The command of the Java job that was compiled into a folder; it runs in the same Java as the Python jobs."""
     quiet = f"-Dlog4j.configurationFile={Path(pyflink.__file__).parent}/conf/log4j-console.properties"
-    start = [java, quiet, f"-Dlog.file={folder}/java.log", "-cp", f"{folder}:{classpath}", "WordCount"]
-    return lambda *where: [*start, *where]
+    java = [Path(find_java(), "bin", "java"), quiet, f"-Dlog.file={folder}/java.log", "-cp", class_path(folder)]
+    return lambda servers, topic, output: [
+        *(*java, "WordCount", servers, topic, output, output.with_name("checkpoints"), *flags)
+    ]
 
 
-def compare(jobs: list[Job], servers: str, tiny: Input, rounds: int) -> None:
-    """Let the jobs take turns; each also runs on the tiny topic."""
+def class_path(folder: Path) -> str:
+    return f"{folder}:{Path(pyflink.__file__).parent}/lib/*:{find_connector()}"
+
+
+def compile_java(folder: Path) -> bool:
+    """Compile the Java job into a folder; False where there is no Java compiler."""
+    javac = shutil.which("javac")
+    if javac:
+        source = HERE / "WordCount.java"
+        subprocess.run([javac, "--release", "11", "-d", folder, "-cp", class_path(folder), source], check=True)
+    else:
+        say("no javac on PATH: the Java jobs are skipped (install a JDK, 11 or newer, to have them)")
+    return bool(javac)
+
+
+def totals_are_right(rows: Counter[str], counts: Counter[str]) -> bool:
+    """Whether the highest total of each word is the sum of its counts in all windows."""
+    expected: Counter[str] = Counter()
+    for _, word, count in (row.split("\t") for row in counts):
+        expected[word] += int(count)
+    totals: Counter[str] = Counter()
+    for _, word, total in (row.split("\t") for row in rows):
+        totals[word] = max(totals[word], int(total))
+    return totals == expected
+
+
+def all_jobs(classes: Path) -> list[Job]:
+    """What takes part; where there is no Java compiler, without the Java jobs."""
+    few, many, very_many = LINES
+    jobs = [
+        Job("literal PyFlink", "#999999", python_job(LITERAL), (few,), share=LITERAL_SHARE),
+        Job(SCRIPT.name, "#0072b2", python_job(SCRIPT), (few, many, very_many)),
+        Job(SQL.name, "#56b4e9", python_job(SQL), (few, many)),
+        Job(TOTALS.name, "#009e73", python_job(TOTALS), (many,), is_right=totals_are_right),
+        Job("Java DataStream", "#d55e00", java_job(classes), (few, many, very_many)),
+        Job("Java, pre-aggregated", "#e69f00", java_job(classes, "pre-aggregate"), (few, many, very_many)),
+        Job("source alone", "#cccccc", python_job(HERE / "ceiling.py"), (few,), is_right=lambda rows, counts: not rows),
+    ]
+    return jobs if compile_java(classes) else [job for job in jobs if not job.name.startswith("Java")]
+
+
+# --- The comparison -------------------------------------------------------------------------------------------------
+
+
+def rows_of(jobs: list[Job], servers: str, quick: bool) -> dict[int, list[Row]]:
+    """What is compared, by the number of different words; if quick, each job once."""
+    rows: dict[int, list[Row]] = {}
+    for job in jobs:
+        for vocabulary in job.vocabularies[:1] if quick else job.vocabularies:
+            lines = LINES[vocabulary] // job.share // (QUICK if quick else 1)
+            rows.setdefault(vocabulary, []).append(Row(job, generate(servers, lines, vocabulary=vocabulary)))
+    return rows
+
+
+def start_once(job: Job, servers: str) -> None:
+    """Let a job count ten lines: its start, and its end."""
+    job.starts.append(run_once(job, servers, generate(servers, 10)))
+    say(f"{job.name}: {job.starts[-1].seconds:.1f} s for ten lines")
+
+
+def compare(tables: dict[int, list[Row]], jobs: list[Job], servers: str, rounds: int) -> None:
+    """Let the jobs take turns."""
     for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
         for job in jobs:
-            job.starts.append(run_once(job, servers, tiny))
-            job.runs.append(run_once(job, servers, job.input))
-            say(
-                f"round {number + 1} of {rounds}: {job.name}: {job.runs[-1].seconds:.1f} s for {job.input.words} words,"
-                f" {job.starts[-1].seconds:.1f} s for ten lines"
-            )
+            start_once(job, servers)
+            for row in (row for rows in tables.values() for row in rows if row.job is job):
+                row.runs.append(run_once(job, servers, row.input))
+                say(f"{job.name}: {row.runs[-1].seconds:.1f} s for {row.input.topic}")
 
 
 def machine() -> str:
@@ -258,118 +342,123 @@ def thousands(number: float) -> str:
     return f"{round(number, -3):,.0f}" if number >= 10_000 else f"{round(number, -1):,.0f}"
 
 
-def table_of(jobs: list[Job]) -> list[str]:
-    """The comparison as Markdown."""
-    literal = median(jobs[0].rates())
-    java = next((median(job.rates()) for job in jobs if job.name == "Java DataStream"), None)
+def said(words_per_second: float, given: Input) -> str:
+    """A rate for a table."""
+    return f"{'more than ' if words_per_second >= given.words else ''}{thousands(words_per_second)}"
+
+
+def times(row: Row, other: str, rows: list[Row], form: str) -> str:
+    """How many times as fast as another job on words of the same number, or '-' where there is none."""
+    found = [median(row.rates()) / median(one.rates()) for one in rows if one.job.name == other]
+    return format(found[0], form) if found else "-"
+
+
+def table_of(rows: list[Row]) -> list[str]:
+    """The jobs on one vocabulary as Markdown."""
     table = [
         "| job | words/s: median | min | max | x literal | x Java | start and end, s | CPU s for 1 M words "
-        "| JVM, MB | heap, MB | script, MB |",
+        "| JVM, MB | heap, MB | Python, MB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for job in jobs:
-        rates = sorted(job.rates())
-        middle = median(rates)
-        start_cpu = median(run.cpu for run in job.starts)
-        cpu = median((run.cpu - start_cpu) / job.input.words * 1e6 for run in job.runs)
-        memory = [median(getattr(run, kind) for run in job.runs) for kind in ("java", "heap", "python")]
-        table.append(
-            f"| {job.name} | {thousands(middle)} | {thousands(rates[0])} | {thousands(rates[-1])}"
-            f" | {middle / literal:,.0f} | {f'{middle / java:.2f}' if java else '-'}"
-            f" | {median(run.seconds for run in job.starts):.1f} | {cpu:.2f} | "
-            + " | ".join(f"{size:.0f}" if size else "-" for size in memory)
-            + " |"
-        )
+    for row in rows:
+        rates, starts = row.rates(), row.job.starts
+        start_cpu = median(run.cpu for run in starts)
+        cpu = median((run.cpu - start_cpu) / row.input.words * 1e6 for run in row.runs)
+        memory = [median(getattr(run, kind) for run in row.runs) for kind in ("java", "heap", "python")]
+        cells = [
+            row.job.name,
+            *(said(one, row.input) for one in (median(rates), rates[0], rates[-1])),
+            times(row, "literal PyFlink", rows, ",.0f"),
+            times(row, "Java DataStream", rows, ".2f"),
+            f"{median(run.seconds for run in starts):.1f}",
+            f"{cpu:.2f}",
+            *(f"{size:.0f}" if size else "-" for size in memory),
+        ]
+        table.append(f"| {' | '.join(cells)} |")
     return table
 
 
-def draw(jobs: list[Job], file: Path) -> None:
-    """The comparison as a picture."""
+def draw(tables: dict[int, list[Row]], file: Path) -> None:
+    """The comparison as a picture: bars, one below the other, for each number of different words."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 0.6 * len(jobs) + 1.2))
-    names, rates = [job.name for job in jobs], [median(job.rates()) for job in jobs]
-    bars = axes.barh(names, rates, color=["#999999", "#3776ab", "#3776ab", "#e76f00", "#cccccc"][: len(jobs)])
-    axes.bar_label(bars, [f" {thousands(rate)} ({rate / rates[0]:,.0f} x)" for rate in rates])
-    axes.set_xscale("log")
-    axes.set_xlim(right=max(rates) * 8)
-    axes.invert_yaxis()
-    axes.set_xlabel("words a second, start-up taken off (log scale); in brackets: times the literal pipeline")
-    axes.spines[["top", "right"]].set_visible(False)
+    heights = [len(rows) + 1 for rows in tables.values()]
+    figure, parts = pyplot.subplots(
+        len(tables), sharex=True, squeeze=False, height_ratios=heights, figsize=(9, 0.42 * sum(heights) + 0.6)
+    )
+    for axes, (vocabulary, rows) in zip(parts.flat, tables.items(), strict=True):
+        rates = [median(row.rates()) for row in rows]
+        bars = axes.barh([row.job.name for row in rows], rates, color=[row.job.color for row in rows])
+        axes.bar_label(bars, [f" {said(one, row.input)}" for one, row in zip(rates, rows, strict=True)])
+        axes.set_title(f"{vocabulary:,} different words", loc="left", fontsize="medium")
+        axes.set_xscale("log")
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+    parts[-1, 0].set_xlim(right=4 * max(median(row.rates()) for rows in tables.values() for row in rows))
+    parts[-1, 0].set_xlabel("words a second, start-up taken off (log scale)")
     figure.tight_layout()
     figure.savefig(file, dpi=120)
 
 
-def scale(servers: str, big: Input, starts: dict[str, float]) -> list[str]:
-    """Both APIs against parallelism, number of different words, length of lines, and amount of input."""
-    table = [
-        "| input | words | parallelism | DataStream, words/s | JVM, MB | heap, MB "
-        "| SQL, words/s | JVM, MB | heap, MB |",
-        "|---|---|---|---|---|---|---|---|---|",
+def job_comparison(jobs: list[Job], servers: str, quick: bool) -> None:
+    """Let all jobs run in turn; write the tables and the picture."""
+    rounds, name = (1, "quick") if quick else (ROUNDS, "bench")
+    tables = rows_of(jobs, servers, quick)
+    compare(tables, jobs, servers, rounds)
+    lines = [
+        f"`python benchmarks/bench.py{' --quick' if quick else ''}` on {machine()}; runs of each in turn: {rounds}.",
+        f"Lines of 10 Zipf-distributed words, {LINES_PER_SECOND:,} lines a second of event time, windows of 5 s, one",
+        f"partition, parallelism 1; the literal pipeline has 1/{LITERAL_SHARE} of the lines. All rows of all runs were",
+        "right.",
     ]
+    for vocabulary, rows in tables.items():
+        words = max(row.input.words for row in rows)
+        lines += ["", f"## {vocabulary:,} different words, {words:,} in all", "", *table_of(rows)]
+    print("\n".join(lines))
+    (RESULTS / f"{name}.md").write_text("\n".join([*lines, "", f"![words a second]({name}.png)"]) + "\n")
+    draw(tables, RESULTS / f"{name}.png")
 
-    def row(title: str, given: Input, parallelism: int = 1) -> None:
-        cells = []
-        for api in ("datastream", "sql"):
-            run = run_once(Job(api, word_count("--api", api, parallelism=parallelism), given), servers, given)
-            taken = run.seconds - starts[api]  # below a second it says nothing: starts differ by as much
-            rate = thousands(given.words / taken) if taken > 1 else f"more than {thousands(given.words)}"
-            cells += [rate, f"{run.java:.0f}", f"{run.heap:.0f}"]
-            say(f"{title}, parallelism {parallelism}, {api}: {rate} words/s")
-        table.append(f"| {title} | {given.words:,} | {parallelism} | {' | '.join(cells)} |")
 
-    four = generate(servers, big.lines // 2, partitions=4)
-    for parallelism in (1, 2, 4):
-        row("4 partitions", four, parallelism)
-    for share in (4, 2):
-        row(f"{big.lines // share:,} lines", generate(servers, big.lines // share))
-    row(f"{big.lines:,} lines", big)
-    for vocabulary in (100_000, 1_000_000):
-        row(f"{vocabulary:,} different words", generate(servers, big.lines // 8, vocabulary=vocabulary))
-    row("lines of 1 word", generate(servers, big.lines * 3 // 2, words_per_line=1))
-    row("lines of 1,000 words", generate(servers, big.lines // 100, words_per_line=1000))
+# --- Other inputs ---------------------------------------------------------------------------------------------------
+
+
+def scale(servers: str, starts: dict[str, float]) -> list[str]:
+    """The job and its SQL variant against parallelism, amount of input, and length of lines, as Markdown.
+
+    Args:
+        starts: seconds that the script of this name takes for ten lines.
+    """
+    lines = LINES[1_000]
+    inputs: list[tuple[str, int, Input]] = [
+        *(("4 partitions", parallelism, generate(servers, lines // 2, partitions=4)) for parallelism in (1, 2, 4)),
+        *((f"{size:,} lines", 1, generate(servers, size)) for size in (lines // 4, lines // 2, lines)),
+        ("lines of 1 word", 1, generate(servers, lines, words_per_line=1)),
+        ("lines of 1,000 words", 1, generate(servers, lines // 100, words_per_line=1000)),
+    ]
+    heads = " | ".join(f"{script.name}, words/s | JVM, MB | heap, MB" for script in (SCRIPT, SQL))
+    table = [f"| input | words | parallelism | {heads} |", "|---|---|---|---|---|---|---|---|---|"]
+    for title, parallelism, given in inputs:
+        cells = [title, f"{given.words:,}", str(parallelism)]
+        for script in (SCRIPT, SQL):
+            run = run_once(Job(script.name, "", python_job(script, parallelism), ()), servers, given)
+            words_per_second = rate(given.words, run.seconds - starts[script.name])
+            cells += [said(words_per_second, given), f"{run.java:.0f}", f"{run.heap:.0f}"]
+        table.append(f"| {' | '.join(cells)} |")
+        say(table[-1])
     return table
 
 
-def job_comparison(servers: str, classes: Path, quick: bool) -> None:
-    """Let all jobs run in turn; write the table and the picture."""
-    big_lines, small_lines, rounds = (500_000, 1_500, 1) if quick else (2_000_000, 10_000, 3)
-    tiny, small, big = (generate(servers, lines) for lines in (10, small_lines, big_lines))
-    literal, ceiling = [sys.executable, HERE / "literal.py"], [sys.executable, HERE / "ceiling.py"]
-    jobs = [
-        Job("literal PyFlink", lambda *where: [*literal, *where], small),
-        Job("word_count.py", word_count(), big),
-        Job("word_count.py --api sql", word_count("--api", "sql"), big),
-    ]
-    if java := java_peer(classes):
-        jobs.append(Job("Java DataStream", java, big))
-    jobs.append(Job("source alone", lambda servers, topic, output: [*ceiling, servers, topic], big, has_rows=False))
-    compare(jobs, servers, tiny, rounds)
-    name = "quick" if quick else "bench"
-    lines = [
-        f"`python benchmarks/bench.py{' --quick' if quick else ''}` on {machine()}; runs of each in turn: {rounds}.",
-        f"{big_lines:,} lines of 10 words ({small_lines:,} for the literal pipeline), 1,000 Zipf-distributed words,",
-        f"{LINES_PER_SECOND:,} lines a second of event time, windows of 5 s, one partition, parallelism 1.",
-        "All rows of all runs were right.",
-        "",
-        *table_of(jobs),
-    ]
-    print("\n".join(lines))
-    (RESULTS / f"{name}.md").write_text("\n".join([*lines, "", f"![words a second]({name}.png)"]) + "\n")
-    draw(jobs, RESULTS / f"{name}.png")
-
-
-def scale_table(servers: str) -> None:
-    """See how both APIs do on other inputs; write the table."""
-    tiny, big = generate(servers, 10), generate(servers, 2_000_000)
-    starts = {}
-    for api in ("datastream", "sql"):
-        job = Job(api, word_count("--api", api), tiny)
-        starts[api] = median(run_once(job, servers, tiny).seconds for _ in range(3))
-    lines = [f"`python benchmarks/bench.py --scale` on {machine()}; one run each.", "", *scale(servers, big, starts)]
+def scale_table(jobs: list[Job], servers: str) -> None:
+    """See how the job and its SQL variant do on other inputs; write the table."""
+    ours = [job for job in jobs if job.name in (SCRIPT.name, SQL.name)]
+    for job in ours:
+        while len(job.starts) < ROUNDS:
+            start_once(job, servers)
+    starts = {job.name: median(run.seconds for run in job.starts) for job in ours}
+    lines = [f"`python benchmarks/bench.py --scale` on {machine()}; one run each.", "", *scale(servers, starts)]
     print("\n".join(lines))
     (RESULTS / "scale.md").write_text("\n".join(lines) + "\n")
 
@@ -377,16 +466,16 @@ def scale_table(servers: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure words a second, side by side.")
     parts = parser.add_mutually_exclusive_group()
-    parts.add_argument("--quick", action="store_true", help="only the comparison, one run each, on less input")
+    parts.add_argument("--quick", action="store_true", help="only the comparison, every job once, on less input")
     parts.add_argument("--scale", action="store_true", help="only the scale table")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-classes-") as classes, embedded_broker() as broker:
+        jobs = all_jobs(Path(classes))
         if not arguments.scale:
-            job_comparison(broker.bootstrap_servers, Path(classes), arguments.quick)
-    if not arguments.quick:
-        with embedded_broker() as broker:
-            scale_table(broker.bootstrap_servers)
+            job_comparison(jobs, broker.bootstrap_servers, arguments.quick)
+        if not arguments.quick:
+            scale_table(jobs, broker.bootstrap_servers)
 
 
 if __name__ == "__main__":

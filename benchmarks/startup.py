@@ -1,6 +1,6 @@
 """Where the seconds of a short run go: `python word_count.py --bounded --output out/` on a topic of ten lines.
 
-    python benchmarks/startup.py             # three runs of each API
+    python benchmarks/startup.py             # three runs of each job
 
 Reads the times from Flink's own log, prints the medians, and writes benchmarks/results/startup.md.
 """
@@ -15,28 +15,22 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from kafka import KafkaAdminClient, KafkaProducer
-
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path += [str(ROOT), str(ROOT / "tools")]
+sys.path.append(str(HERE.parent / "tools"))
 
 from broker import embedded_broker  # noqa: E402
 
-from bench import machine, say  # noqa: E402
+from bench import Command, all_jobs, generate, machine, say  # noqa: E402
 
 RUNS = 3
-TOPIC = "ten-lines"
 PHASES = (  # what ends with the first line of the log that holds this text
-    ("Python: imports, checks, start of the JVM", ""),
+    ("start: Python's imports and checks, the JVM", ""),
     ("build the job", "Starting Flink Mini Cluster"),
     ("Flink's mini cluster", "Received job submission"),
     ("deploy the job", "Received task "),
-    (
-        "tasks: start Python or compile SQL, connect, read, count, last checkpoint",
-        "switched from state RUNNING to FINISHED",
-    ),
+    ("tasks: start Python, compile, connect, read, count, last checkpoint", "switched from state RUNNING to FINISHED"),
 )
+NAMES = (*(name for name, _ in PHASES), "end: Flink and the JVM stop", "**all**", "until the first visible row")
 
 
 def seconds_of(line: str) -> float:
@@ -44,59 +38,59 @@ def seconds_of(line: str) -> float:
     return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
 
 
-def first_row(output: Path) -> float | None:
-    """When the first visible file was written, in seconds since the epoch."""
-    times = [file.stat().st_mtime for file in output.rglob("counts-*.tsv")]
-    return min(times) if times else None
+def read_log(folder: Path) -> list[str]:
+    """The lines of Flink's log; the Java job writes it to the console."""
+    lines = [line for file in folder.glob("*.log") for line in file.read_text().splitlines()]
+    return [line for line in lines if line[:2] == "20" and line[23:24] == " "]
 
 
-def run(servers: str, api: str, folder: Path) -> list[float]:
-    """The seconds of each phase, of the end, of the whole, and until the first visible row."""
-    output, log = folder / "out", folder / "log"
-    log.mkdir()
-    where = ["--bootstrap-servers", servers, "--topic", TOPIC, "--start", "earliest", "--output", output]
-    command = [sys.executable, ROOT / "word_count.py", "--bounded", "--api", api, *where]
+def first_row(output: Path) -> float:
+    """When the first file became visible, in seconds since the epoch: it is renamed then, which sets its ctime."""
+    return min(file.stat().st_ctime for file in output.rglob("*") if file.is_file() and file.name[0] != ".")
+
+
+def run(command: Command, servers: str, topic: str, folder: Path) -> list[float]:
+    """The seconds of each of NAMES."""
+    output, logs = folder / "out", folder / "logs"
+    logs.mkdir()
     begin = time.time()
-    subprocess.run(command, env=os.environ | {"FLINK_LOG_DIR": str(log)}, check=True, stderr=subprocess.DEVNULL)
+    with (logs / "console.log").open("w") as console:
+        subprocess.run(
+            command(servers, topic, output),
+            env=os.environ | {"FLINK_LOG_DIR": str(logs)},
+            check=True,
+            stdout=console,
+            stderr=subprocess.DEVNULL,
+        )
     end = time.time()
-    [file] = log.glob("*.log")
-    lines = [line for line in file.read_text().splitlines() if line[:2] == "20" and line[23:24] == " "]
-    times = [begin]
-    for _, text in PHASES:
-        times.append(next(seconds_of(line) for line in lines if text in line))
-    times.append(end)
-    return [
-        *(later - earlier for earlier, later in pairwise(times)),
-        end - begin,
-        first_row(output) - begin,
-    ]
+    lines = read_log(logs)
+    ends = [next(seconds_of(line) for line in lines if text in line) for _, text in PHASES]
+    phases = [later - earlier for earlier, later in pairwise([begin, *ends, end])]
+    return [*phases, end - begin, first_row(output) - begin]
 
 
 def main() -> None:
     with embedded_broker() as broker, tempfile.TemporaryDirectory(prefix="startup-") as temporary:
-        servers = broker.bootstrap_servers
-        with KafkaAdminClient(bootstrap_servers=servers) as admin:
-            admin.create_topics({TOPIC: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
-        producer = KafkaProducer(bootstrap_servers=servers)
-        for _ in range(10):
-            producer.send(TOPIC, b"hello world")
-        producer.close()
+        topic = generate(broker.bootstrap_servers, 10).topic
         medians = {}
-        for api in ("datastream", "sql"):
+        for job in all_jobs(Path(temporary)):
+            if job.name not in ("word_count.py", "word_count_sql.py", "Java DataStream"):
+                continue
             runs = []
             for number in range(RUNS):
-                folder = Path(temporary, f"{api}-{number}")
-                folder.mkdir()
-                runs.append(run(servers, api, folder))
-                say(f"{api}, run {number + 1} of {RUNS}: {runs[-1][-2]:.1f} s")
-            medians[api] = [median(values) for values in zip(*runs, strict=True)]
-    names = [*(name for name, _ in PHASES), "end: Flink and the JVM stop", "**all**", "until the first visible row"]
+                with tempfile.TemporaryDirectory(dir=temporary) as folder:
+                    runs.append(run(job.command, broker.bootstrap_servers, topic, Path(folder)))
+                say(f"{job.name}, run {number + 1} of {RUNS}: {runs[-1][-2]:.1f} s")
+            medians[job.name] = [median(values) for values in zip(*runs, strict=True)]
     lines = [
         f"`python benchmarks/startup.py` on {machine()}; medians of {RUNS} runs, in seconds.",
         "",
-        "| what | DataStream | SQL |",
-        "|---|---|---|",
-        *(f"| {name} | {a:.1f} | {b:.1f} |" for name, a, b in zip(names, *medians.values(), strict=True)),
+        f"| what | {' | '.join(medians)} |",
+        "|---" * (1 + len(medians)) + "|",
+        *(
+            f"| {name} | {' | '.join(f'{seconds:.1f}' for seconds in row)} |"
+            for name, *row in zip(NAMES, *medians.values(), strict=True)
+        ),
     ]
     print("\n".join(lines))
     (HERE / "results" / "startup.md").write_text("\n".join(lines) + "\n")

@@ -1,14 +1,20 @@
 """What any Flink job needs that reads a Kafka topic; it knows nothing of what the job computes.
 
 A script parses its command line with JobParser, builds its pipeline in a function that is given a Plan, and hands both
-to `run`. The rest is under the bonnet:
+to `run`. What is behind them, one trade a module:
 
-    options.py    the flags that every job has          checks.py       what is wrong with a set-up, in a sentence
-    run.py        check, then run, here or on a cluster  local_run.py    a Flink of our own: start, Ctrl-C, drain
-    offsets.py    where to start, where to end           checkpoints.py  find, lock, read, and go on from
-    batches.py    lines in batches for Python            report.py       what was not counted
-    job.py        the pipeline, and what travels with it failures.py     why a job has failed
-    java_operators.py, BatchLines.java, Tally.java: the two operators behind batches.py and report.py
+    options.py         the flags that every job has
+    run.py             check a set-up, then run the job: on a cluster, or here
+    local_run.py       a Flink of our own: start it, stop it in good order
+    checks.py          what is wrong with a set-up, one sentence each
+    offsets.py         where to start and where to end
+    checkpoints.py     find them, read them, and go on from them
+    job.py             the pipeline, and what travels with it
+    failures.py        why a job has failed
+    batches.py         lines in batches for Python (BatchLines.java)
+    report.py          what was not counted (Tally.java)
+    sql.py             from lines to SQL, and back
+    java_operators.py  how the two Java operators become part of a job
 """
 
 import sys
@@ -22,5 +28,16 @@ from kafka_job.offsets import Plan
 from kafka_job.options import JobParser, positive
 from kafka_job.report import report
 from kafka_job.run import run
+from kafka_job.sql import query, tables_with_lines
 
-__all__ = ["JobParser", "Plan", "batch_lines", "line_schema", "positive", "report", "run"]
+__all__ = [
+    "JobParser",
+    "Plan",
+    "batch_lines",
+    "line_schema",
+    "positive",
+    "query",
+    "report",
+    "run",
+    "tables_with_lines",
+]

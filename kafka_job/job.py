@@ -1,6 +1,7 @@
 """A job: the pipeline that a script builds, and what has to be known to run it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
 ROOT = Path(__file__).resolve().parent.parent
+UNDER_FLINK_RUN = "PYFLINK_GATEWAY_PORT" in os.environ  # else Flink runs in a JVM that this process starts
 
 Build = Callable[[StreamExecutionEnvironment, argparse.Namespace, Plan], None]
 
@@ -31,8 +33,9 @@ class Job:
     def pipeline(self, plan: Plan) -> StreamExecutionEnvironment:
         """The whole pipeline that reads what a plan says, ready to be executed."""
         environment = create_environment(plan.settings)
-        # Not 'pipeline.jars', which replaces Flink's own jars under 'flink run'.
-        environment.add_jars(find_connector().as_uri())
+        if UNDER_FLINK_RUN:  # a local run has it on its class path
+            # Not 'pipeline.jars', which replaces Flink's own jars under 'flink run'.
+            environment.add_jars(find_connector().as_uri())
         take_modules_along()
         self.build(environment, self.options, plan)
         return environment

@@ -26,7 +26,7 @@ from kafka_job.checkpoints import (
     record_start,
     what_was_read,
 )
-from kafka_job.checks import find_java
+from kafka_job.checks import find_connector, find_java
 from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import Job
 from kafka_job.offsets import Offsets, Plan, commit_offsets, make_plan
@@ -44,6 +44,10 @@ SETTINGS = {
     "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
 }
+WITHOUT_BEAM = Path(__file__).resolve().parent / "without_beam"
+CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
+# What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
+USE_CLASS_ARCHIVE = f"-XX:SharedArchiveFile={CLASS_ARCHIVE} -Xlog:cds=off -Xlog:cds+dynamic=off"
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 UTF8_OUTPUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 -Dsun.stderr.encoding=UTF-8"
 
@@ -55,7 +59,7 @@ def run_locally(job: Job, checkpoint: Path | None) -> None:
     settings = job.settings | local_settings(options.bounded)
     address = f"http://localhost:{settings['rest.port']}"
     print(f"Flink's web UI is on {address} while the job runs.", file=sys.stderr, flush=True)
-    prepare_java()
+    prepare_java(with_beam=settings.get("python.execution-mode") != "thread")
     with checkpoint_folder(options) as folder, said_in_one_sentence(), said_if_it_does_not_stop(options):
         read = what_was_read(checkpoint, folder, options.topic) if checkpoint else None
         plan = make_plan(options, settings | checkpoint_settings(folder), read)
@@ -107,15 +111,33 @@ def web_ui_port() -> int:
     raise OSError("no free TCP port")
 
 
-def prepare_java() -> None:
-    """Choose the Java that PyFlink will start, and how."""
+def prepare_java(with_beam: bool) -> None:
+    """Choose the Java that PyFlink will start, and how.
+
+    Args:
+        with_beam: whether Python functions run in processes of their own.
+    """
     os.environ["JAVA_HOME"] = find_java()
-    os.environ["JVM_ARGS"] = f"{UTF8_OUTPUT} {os.environ.get('JVM_ARGS', '')}"
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Flink's Python is the first one there
-    # Else PyFlink imports Beam, and starts a server in this process, for Python workers that few jobs have.
+    options = UTF8_OUTPUT
+    if CLASS_ARCHIVE.exists() and " " not in str(CLASS_ARCHIVE):  # PyFlink splits JVM_ARGS at white space
+        options += f" {USE_CLASS_ARCHIVE}"
+    prepend("JVM_ARGS", options, " ")
+    # On the class path, where Flink's own jars are, its classes are loaded once, and from the archive.
+    prepend("HADOOP_CLASSPATH", str(find_connector()))
+    prepend("PATH", str(Path(sys.executable).parent))  # Flink's Python is the first one there
+    # Else PyFlink starts a server in this process, for Python workers that few jobs have.
     os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112
+    if not with_beam:
+        sys.path.insert(0, str(WITHOUT_BEAM))
+        prepend("PYTHONPATH", str(WITHOUT_BEAM))
     logging.getLogger().addHandler(logging.NullHandler())  # what py4j and Kafka log comes as an exception as well
     show_stderr_of_java()
+
+
+def prepend(variable: str, value: str, separator: str = os.pathsep) -> None:
+    """Put a value before those that an environment variable has."""
+    others = os.environ.get(variable)
+    os.environ[variable] = f"{value}{separator}{others}" if others else value
 
 
 def show_stderr_of_java() -> None:

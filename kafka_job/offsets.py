@@ -34,19 +34,23 @@ class Plan:
     settings: dict[str, str] = field(default_factory=dict)  # Flink's configuration
     source_uid: str = "kafka-source"
 
-    def set_offsets(self, source: KafkaSourceBuilder) -> KafkaSourceBuilder:
-        """Let a source read what the plan says."""
-
-        def initializer(offsets: Offsets) -> KafkaOffsetsInitializer:
-            return KafkaOffsetsInitializer.offsets(
-                {KafkaTopicPartition(self.topic, partition): offset for partition, offset in offsets.items()}
-            )
-
-        source.set_starting_offsets(initializer(self.start))
+    def configure(self, source: KafkaSourceBuilder) -> KafkaSourceBuilder:
+        """Let a source read what the plan says, and all partitions in turn."""
+        # Partitions that are added are found in so many milliseconds; by default in 5 minutes.
+        source.set_property("partition.discovery.interval.ms", "10000")
+        # Partitions take turns after so many bytes. With the default, 1 MB, one of many may wait for its turn for
+        # longer than --idle-timeout, no longer hold windows back, and find its windows closed.
+        source.set_property("max.partition.fetch.bytes", "262144")
+        source.set_starting_offsets(self._initializer(self.start))
         if self.end is not None:
             set_end = source.set_bounded if self.bounded else source.set_unbounded
-            set_end(initializer(self.end))
+            set_end(self._initializer(self.end))
         return source
+
+    def _initializer(self, offsets: Offsets) -> KafkaOffsetsInitializer:
+        return KafkaOffsetsInitializer.offsets(
+            {KafkaTopicPartition(self.topic, partition): offset for partition, offset in offsets.items()}
+        )
 
 
 def ask_for_offsets(options: argparse.Namespace) -> TopicOffsets:

@@ -1,19 +1,16 @@
 """Run a job: check its set-up, then hand it to the cluster of 'flink run', or to a Flink of our own."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from kafka_job.checkpoints import checkpoint_settings, go_on, open_checkpoints, record_start, what_was_read
 from kafka_job.checks import check_folder, check_kafka, find_connector
-from kafka_job.job import Build, Job
+from kafka_job.job import UNDER_FLINK_RUN, Build, Job
 from kafka_job.local_run import run_locally
 from kafka_job.offsets import make_plan
 
 from find_libpython import find_libpython
-
-UNDER_FLINK_RUN = "PYFLINK_GATEWAY_PORT" in os.environ  # else Flink runs in a JVM that this process starts
 
 RESTARTS = {
     "restart-strategy.type": "exponential-delay",  # after a failure go on from the last checkpoint, ...

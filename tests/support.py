@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "word_count.py"
+LITERAL, TOTALS, SQL = (ROOT / "examples" / f"{name}.py" for name in ("literal", "running_totals", "word_count_sql"))
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 START = 1_700_000_000_000  # milliseconds; a multiple of 5 s, in November 2023
 
@@ -35,25 +36,25 @@ class Record:
     headers: list[tuple[str, bytes]] = field(default_factory=list)
 
 
-def copy_script(folder: Path, connectors: bool = False, old: str = "", new: str = "") -> Path:
-    """A copy of the script and what it imports, with one edit; its path."""
+def copy_script(folder: Path, connectors: bool = False, old: str = "", new: str = "", script: Path = SCRIPT) -> Path:
+    """A copy of a script and what it imports, with one edit in word_count.py; its path."""
     text = SCRIPT.read_text("utf-8")
     assert old in text
     (folder / "word_count.py").write_text(text.replace(old, new, 1), "utf-8")
-    shutil.copy(ROOT / "runner.py", folder)
-    shutil.copytree(ROOT / "operators", folder / "operators")
+    for package in ("kafka_job", "examples"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     if connectors:
         (folder / "connectors").symlink_to(ROOT / "connectors")
-    return folder / "word_count.py"
+    return folder / script.relative_to(ROOT)
 
 
 def slow_script(folder: Path) -> Path:
     """A copy of the script that takes a millisecond for each line: there is time to do something to the job."""
     script = copy_script(folder, connectors=True)
-    for java in (folder / "operators").glob("*.java"):
-        fast = "RowData row = (RowData) record.getValue();"
-        assert fast in java.read_text("utf-8")
-        java.write_text(java.read_text("utf-8").replace(fast, f"{fast} Thread.sleep(1);"), "utf-8")
+    java = folder / "kafka_job" / "BatchLines.java"
+    fast = "RowData row = (RowData) record.getValue();"
+    assert fast in java.read_text("utf-8")
+    java.write_text(java.read_text("utf-8").replace(fast, f"{fast} Thread.sleep(1);"), "utf-8")
     return script
 
 
@@ -84,9 +85,7 @@ def expected_counts(records: Iterable[Record], window: int = 5) -> Counts:
         if record.value is not None:
             second = record.timestamp // 1000
             window_start = EPOCH + timedelta(seconds=second - second % window)
-            for word in re.split(r"[\s\ufeff\ufffe]+", str(record.value, "utf-8", "replace")):
-                if not word:
-                    continue
+            for word in re.findall(r"\S+", str(record.value, "utf-8", "replace")):
                 row = (f"{window_start:%Y-%m-%dT%H:%M:%SZ}", word)
                 counts[row] = counts.get(row, 0) + 1
     return counts

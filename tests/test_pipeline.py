@@ -2,12 +2,11 @@
 
 import os
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import runner
 import word_count
+from kafka_job import job, local_run
 from support import START, Record, expected_counts, lines, parse_rows
 
 import pytest
@@ -25,11 +24,11 @@ class RowTimestamp(TimestampAssigner):
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[StreamExecutionEnvironment]:
-    """The job's own local environment; what it and Flink's Python worker change in this process is put back."""
+    """The job's own local environment; what it changes in this process is put back."""
     variables, folder = dict(os.environ), Path.cwd()
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # the Python in Flink's JVM imports what is no script here
-    settings = runner.prepare_local_run(word_count.SETTINGS | word_count.PYTHON_SETTINGS)
-    yield word_count.create_environment(settings)
+    job.take_modules_along()
+    local_run.prepare_java(with_beam=False)
+    yield job.create_environment(word_count.SETTINGS | local_run.local_settings(bounded=True))
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
@@ -45,7 +44,7 @@ def count(environment: StreamExecutionEnvironment, records: list[Record], window
     batches = stamped.assign_timestamps_and_watermarks(strategy).map(
         lambda row: [row[1]], Types.OBJECT_ARRAY(Types.PRIMITIVE_ARRAY(Types.BYTE()))
     )
-    with word_count.count_words_per_window(batches, window).execute_and_collect() as rows:
+    with word_count.count_words(batches, window).execute_and_collect() as rows:
         return list(rows)
 
 
@@ -65,7 +64,7 @@ def test_windows_are_counted_apart(environment: StreamExecutionEnvironment) -> N
 
 def test_random_lines_against_the_independent_count(environment: StreamExecutionEnvironment) -> None:
     shuffle = random.Random(3)
-    words = ["a", "b", "слово", "\x00", "\ufffd", "1\u20602"]
+    words = ["a", "b", "слово", "\x00", "\ufffd", "1\u20602", "\ufeffx", "\ufffe"]
     records = [
         Record(" ".join(shuffle.choices(words, k=shuffle.randrange(6))).encode(), START + shuffle.randrange(90_000))
         for _ in range(500)
@@ -77,13 +76,15 @@ def test_random_lines_against_the_independent_count(environment: StreamExecution
 def test_every_operator_has_a_name_and_a_uid(environment: StreamExecutionEnvironment) -> None:
     """A uid is what lets a savepoint survive an edit of the pipeline."""
     source = environment.from_collection(["hello"], Types.STRING()).name("source").uid("source")
-    word_count.write_files(word_count.count_words_per_window(source, 5), "/never/written")
+    word_count.write_files(word_count.count_words(source, 5), "/never/written")
     # Flink runs map, flat_map and the extraction of the key as one operator, with the uid of the first.
     nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
     assert {node.getTransformationUID(): node.getOperatorName() for node in nodes} == {
         "source": "Source: source",
         "split-lines": "split into words, count in batch, _stream_key_by_map_operator",
-        "count-per-window": "count per 5 s window",
+        "count-in-128-shards": "count per 5 s window",
+        "late": "late, number of words",
+        "report-lateWords": "report lateWords",
         "write-files": "write files: Writer",
         "Sink Committer: write-files": "write files: Committer",
     }

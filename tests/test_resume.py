@@ -7,19 +7,13 @@ from pathlib import Path
 from conftest import Job, Topic
 from support import START, checkpoints, expected_counts, lines, random_lines, read_files, slow_script, wait_for
 
-import pytest
 
-
-@pytest.mark.parametrize("api", ["datastream", "sql"])
-def test_kill_of_a_bounded_run(
-    api: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
-) -> None:
+def test_kill_of_a_bounded_run(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
     topic = new_topic(partitions=3)
     # The third partition is read to its end long before the others: a checkpoint no longer holds it.
     records = topic.produce(random_lines(4, 6_000, partitions=2) + lines("short", partition=2))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
-    arguments += ["--api", api]
     job = start_job(*arguments, script=slow_script(tmp_path))
     job.until(lambda: checkpoints(tmp_path / "check"), "a checkpoint")
     job.end()
@@ -61,8 +55,8 @@ def test_stop_without_drain_leaves_open_windows_to_the_next_run(
     ended = start_job(*refused).wait(20)
     assert ended.code == 1
     assert ended.stderr == (
-        f"The checkpoints in {folder} are of another job (state: counts per window of 5 s, datastream, now"
-        " counts per window of 7 s, datastream); choose another folder: --checkpoint-dir DIR\n"
+        f"The checkpoints in {folder} are of another job (state: counts per window of 5 s in 128 shards, now"
+        " counts per window of 7 s in 128 shards); choose another folder: --checkpoint-dir DIR\n"
     )
     assert checkpoints(folder) == before
 

@@ -1,44 +1,96 @@
-"""`--api sql` gives the same rows, byte for byte, and the same report as the Python functions."""
+"""examples/word_count_sql.py counts as Python does, and goes on from its checkpoints."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Cluster, Job, Topic
-from support import SCRIPT, expected_counts, fuzzed_records, lines, parse_rows, read_files
-from test_local_run import messy_records
+from conftest import Job, Topic
+from support import SQL, START, Record, expected_counts, lines, random_lines, read_files, wait_for
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from kafka import KafkaAdminClient
+
+TRICKY = [  # spaces of Python and of Java, what only looks like one, and what SQL or a pattern may take for its own
+    *map(chr, [*range(33), 0x7F, 0x84, 0x85, 0x86, 0xA0, 0xAD, 0x1680, 0x180E, *range(0x2000, 0x2010)]),
+    *"\u2028\u2029\u202a\u202f\u205f\u2060\u3000\ufeff\ufffe\uffff\ufffd\u0301\ue000",
+    *"\U00010000\U0001f600\U0002fffe\U0010ffff\U000a2028",
+    *"'\"\\$^[]%_\tnsx",
+]
 
 
-def test_both_apis_write_the_same_rows(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
-) -> None:
-    """On any bytes, any Unicode and nulls, out of order."""
+def valid_records(number: int, random_seed: int) -> list[Record]:
+    """Any valid UTF-8, much of it tricky, and nulls; timestamps out of order, equal, and decades apart."""
+    character = st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"])
+    values = st.none() | st.text(character, max_size=40).map(str.encode)
+    times = st.sampled_from([0, 1, 4_999, 5_000, START]) | st.integers(0, START + 60_000)
+    found: list[Record] = []
+
+    @seed(random_seed)
+    @settings(max_examples=number, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values, times, st.integers(0, 1))
+    def collect(value: bytes | None, timestamp: int, partition: int) -> None:
+        found.append(Record(value, timestamp, partition, key=b"key"))
+
+    collect()
+    return found
+
+
+def test_same_rows_as_python(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """On any valid UTF-8 and nulls, out of order, and on each character of Unicode."""
     topic = new_topic(partitions=2)
-    records = topic.produce(fuzzed_records(1_000, random_seed=6) + messy_records())
-    decades = str(60 * 366 * 24 * 3600)
-    arguments = [*topic.arguments(), "--start", "earliest", "--bounded", "--max-delay", decades]
-    jobs = {api: start_job(*arguments, "--api", api, "--output", str(tmp_path / api)) for api in ("datastream", "sql")}
-    reports = {}
-    for api, job in jobs.items():
-        ended = job.wait()
-        assert ended.code == 0, ended.stderr
-        reports[api] = sorted(ended.stderr.splitlines()[1:])
-    assert read_files(tmp_path / "sql") == expected_counts(records)
-    written = {api: sorted(b"".join(rows_of(tmp_path / api)).split(b"\n")) for api in jobs}
-    assert written["sql"] == written["datastream"]
-    assert len(reports["sql"]) == 2, "null values and invalid lines"
-    assert reports["sql"] == reports["datastream"]
-
-
-def rows_of(folder: Path) -> list[bytes]:
-    """What the visible files hold."""
-    return [file.read_bytes() for file in folder.rglob("counts-*.tsv")]
-
-
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic = new_topic(partitions=2)
-    records = topic.produce(lines(*["in sql"] * 20) + lines(*["sql"] * 20, partition=1))
-    before = cluster.printed()
-    arguments = ["--api", "sql", "--bounded", "--window", "100000", *topic.arguments()]
-    ended = cluster.flink("run", "-p", "2", "--python", SCRIPT, *arguments, cwd=tmp_path)
+    points = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    every = "".join(f"a{chr(point)}b" if point < 0x10000 else chr(point) for point in points)
+    pieces = [every[start : start + 200_000] for start in range(0, len(every), 200_000)]
+    records = valid_records(2_000, random_seed=6)
+    records += lines(*pieces, "x" * 900_000, "a " * 450_000, "\u3000".join(["é"] * 9))
+    topic.produce(records)
+    arguments = [*topic.arguments(), "--start", "earliest", "--bounded", "--max-delay", str(60 * 366 * 24 * 3600)]
+    ended = start_job(*arguments, "--output", str(tmp_path / "out"), script=SQL).wait()
     assert ended.code == 0, ended.stderr
-    assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records, window=100_000)
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
+def test_kill(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Killed when all is read and in a checkpoint, and nothing is written: the words are only in SQL's state."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(random_lines(4, 2_000, partitions=2))
+    output, folder = tmp_path / "out", tmp_path / "check"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder), "--window", "100000"]
+    job = start_job(*arguments, script=SQL)
+    job.until(lambda: committed(topic) == [1_000, 1_000], "offsets of all records, committed with a checkpoint")
+    job.end()
+    assert read_files(output) == {}
+
+    records += topic.produce(random_lines(5, 200, partitions=2))
+    ended = start_job(*arguments, "--bounded", script=SQL).wait()
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.startswith(f"Going on from {folder}/")
+    assert read_files(output) == expected_counts(records, window=100_000)
+
+
+def committed(topic: Topic) -> list[int]:
+    """The offsets of the topic's group."""
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap_servers) as admin:
+        return sorted(found.offset for found in admin.list_group_offsets([topic.name])[topic.name].values())
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_stop(drain: bool, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """With drain the job is planned a second time in the same process, and its uids must be the same."""
+    topic = new_topic()
+    records = topic.produce(lines(*["closed"] * 5, "open"))
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
+    job = start_job(*arguments, *([] if drain else ["--no-drain"]), script=SQL)
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    job.process.send_signal(signal.SIGTERM)
+    ended = job.wait(60)
+    assert ended.code == 0, ended.stderr
+    assert read_files(output) == expected_counts(records if drain else records[:5])
+
+    more = topic.produce(lines("open", "open", start=START + (10_000 if drain else 6_000)))
+    ended = start_job(*arguments, "--bounded", script=SQL).wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(output) == expected_counts(records + more)

@@ -1,4 +1,4 @@
-"""`--running-totals`: the last row of each word is compared with an independent count of the whole input."""
+"""`examples/running_totals.py`: the last row of each word is compared with an independent count of the whole input."""
 
 import random
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from conftest import Cluster, Job, Topic
-from support import ROOT, SCRIPT, START, Record, checkpoints, get_json, lines, random_lines
+from support import ROOT, START, TOTALS, Record, checkpoints, get_json, lines, random_lines
 from test_cluster import job_id
 
 
@@ -44,8 +44,8 @@ def test_bounded_with_records_out_of_order(
     ]
     topic.produce(records)
     output = tmp_path / "out"
-    arguments = [*topic.arguments(), "--running-totals", "--bounded", "--output", str(output)]
-    ended = start_job(*arguments, "--max-delay", "8").wait()
+    arguments = [*topic.arguments(), "--bounded", "--output", str(output)]
+    ended = start_job(*arguments, "--max-delay", "8", script=TOTALS).wait()
     assert ended.code == 0, ended.stderr
     assert last_totals(output) == expected_totals(records)
     rows = read_rows(output)
@@ -58,7 +58,7 @@ def test_stop_with_drain(new_topic: Callable[..., Topic], start_job: Callable[..
     topic = new_topic()
     records = topic.produce(lines("one", "one two", "one"))
     output = tmp_path / "out"
-    job = start_job(*topic.arguments(), "--running-totals", "--output", str(output))
+    job = start_job(*topic.arguments(), "--output", str(output), script=TOTALS)
     rows = [("2023-11-14T22:13:20Z", "one", 1), ("2023-11-14T22:13:21Z", "one", 2), ("2023-11-14T22:13:21Z", "two", 1)]
     job.until(lambda: sorted(read_rows(output)) == rows, "the rows of the seconds that have passed")
     job.process.send_signal(signal.SIGTERM)
@@ -71,12 +71,12 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     topic = new_topic(partitions=3)
     records = topic.produce(random_lines(8, 8_000, partitions=3))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
-    arguments = [*topic.arguments(), "--running-totals", "--output", str(output), "--checkpoint-dir", str(folder)]
-    job = start_job(*arguments, "--max-delay", "60")
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder)]
+    job = start_job(*arguments, "--max-delay", "60", script=TOTALS)
     job.until(lambda: checkpoints(folder), "a checkpoint")
     job.end()
     records += topic.produce(lines("after the kill", start=START + 500_000))
-    ended = start_job(*arguments, "--max-delay", "60", "--bounded").wait()
+    ended = start_job(*arguments, "--max-delay", "60", "--bounded", script=TOTALS).wait()
     assert ended.code == 0, ended.stderr
     assert "Going on from" in ended.stderr
     assert last_totals(output) == expected_totals(records)
@@ -87,8 +87,8 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
 def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     topic = new_topic(partitions=3)
     records = topic.produce(random_lines(9, 500, partitions=3))
-    arguments = ["--running-totals", "--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
-    job_id(cluster.flink("run", "-p", "2", "--python", SCRIPT, *arguments))
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    job_id(cluster.flink("run", "-p", "2", "--python", TOTALS, *arguments))
     assert last_totals(tmp_path / "out") == expected_totals(records)
 
 
@@ -97,8 +97,8 @@ def test_state_ttl(new_topic: Callable[..., Topic], start_job: Callable[..., Job
     topic = new_topic()
     topic.produce(lines("word word", " ".join(f"rare{number}" for number in range(5_000)), "tick"))
     output = tmp_path / "out"
-    arguments = [*topic.arguments(), "--output", str(output), "--running-totals", "--state-ttl", "5"]
-    job = start_job(*arguments)
+    arguments = [*topic.arguments(), "--output", str(output), "--state-ttl", "5"]
+    job = start_job(*arguments, script=TOTALS)
     job.until(lambda: len(read_rows(output)) >= 5_001, "the first rows")
 
     def state_size() -> int:

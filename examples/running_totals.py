@@ -1,0 +1,113 @@
+"""Running totals: how often each word was seen since the job's first record, in place of counts per window.
+
+    python examples/running_totals.py --output out/
+    python examples/running_totals.py --output out/ --state-ttl 86400     # forget words not seen for a day
+    flink run --python examples/running_totals.py
+
+A row is a second of event time in which the word was seen (UTC), the word, and its total at the end of that second.
+The last row of a word has its newest total.
+
+    2026-11-22T14:00:07Z    hello    9
+
+Windows forget their words when they close. Totals must remember each word that was ever seen, in what Flink calls
+state: it is kept for each key, saved with every checkpoint, and grows for ever unless something is forgotten.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
+
+from kafka_job import JobParser, Plan, batch_lines, positive, run
+from word_count import SETTINGS, SHARDS, Pair, count_by_shard, read_lines, shard_of, split_lines, utc, write_rows
+
+from pyflink.common import Types
+from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+
+SECOND = 1  # a batch of lines is of one second, and so is a row
+
+
+class Totals(KeyedProcessFunction):
+    """The totals of a shard's words, written for each second of event time in which they have changed.
+
+    Event time, and not the clock on the wall: when records are read again, after a crash or next year, the rows are
+    the same.
+    """
+
+    def __init__(self, state_ttl: int | None) -> None:
+        self.state_ttl = state_ttl
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        # word -> (total, when it was last seen by the clock on the wall, in milliseconds)
+        self.totals = runtime_context.get_state(ValueStateDescriptor("totals", Types.PICKLED_BYTE_ARRAY()))
+        # second -> the counts that wait until the watermark has passed it
+        seconds = MapStateDescriptor("seconds", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
+        self.seconds = runtime_context.get_map_state(seconds)
+
+    def process_element(self, pair: Pair, context: KeyedProcessFunction.Context) -> None:
+        timers = context.timer_service()
+        # A word that is late for its second is counted in the first one that is still open.
+        second = max(context.timestamp(), timers.current_watermark() + 1) // 1000
+        counts = self.seconds.get(second) or Counter()
+        counts.update(pair[1])
+        self.seconds.put(second, counts)
+        timers.register_event_time_timer(second * 1000 + 999)
+
+    def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[str]:
+        """The watermark has passed the end of a second; seconds come here in their order."""
+        second, now = timestamp // 1000, context.timer_service().current_processing_time()
+        start = utc(timestamp)
+        totals = self.not_forgotten(self.totals.value() or {}, now)
+        for word, count in self.seconds.get(second).items():
+            total = totals[word][0] + count if word in totals else count
+            totals[word] = total, now
+            yield f"{start}\t{word}\t{total}"
+        self.totals.update(totals)
+        self.seconds.remove(second)
+
+    def not_forgotten(self, totals: dict[str, tuple[int, int]], now: int) -> dict[str, tuple[int, int]]:
+        """The totals without the words that were not seen for `state_ttl` seconds."""
+        if not self.state_ttl:
+            return totals
+        return {word: total for word, total in totals.items() if now - total[1] < self.state_ttl * 1000}
+
+
+def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
+    """Count words for all time: lists of lines come in, rows go out.
+
+    Args:
+        batches: lists of bytes, with event-time timestamps and watermarks.
+        state_ttl: seconds after which a word that was not seen is forgotten; None: never.
+    """
+    words = batches.map(split_lines).name("split into words").uid("split-lines")
+    counts = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
+    counts.name("count in batch").uid("count-by-shard")
+    totals = counts.key_by(shard_of, key_type=Types.INT()).process(Totals(state_ttl), output_type=Types.STRING())
+    return totals.name("running totals").uid(f"totals-in-{SHARDS}-shards")
+
+
+def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
+    """Source, totals, sink."""
+    lines = read_lines(environment, options, plan)
+    rows = total_words(batch_lines(lines, SECOND), options.state_ttl)
+    write_rows(rows, options.output)
+
+
+def main() -> None:
+    parser = JobParser("Count the words of a Kafka topic since the job's first record.")
+    parser.add_argument(
+        "--state-ttl",
+        type=positive,
+        metavar="SECONDS",
+        help="forget a word that was not seen for so long, by the clock on the wall; None: the state grows for ever",
+    )
+    options = parser.parse_args()
+    run("running_totals", build, options, SETTINGS, f"running totals in {SHARDS} shards, TTL {options.state_ttl}")
+
+
+if __name__ == "__main__":
+    main()

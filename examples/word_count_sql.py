@@ -1,0 +1,91 @@
+"""The word count of word_count.py in Flink SQL: two views and a query, and no function of our own.
+
+    python examples/word_count_sql.py                              # print the counts until Ctrl-C
+    python examples/word_count_sql.py --output out/ --bounded      # write them to files, stop at the topic's end
+    flink run --python examples/word_count_sql.py                  # the same job on a cluster
+
+It has the flags of word_count.py, and writes the same rows:
+
+    2026-11-22T14:00:05Z    hello    3
+
+A query over a stream never ends: its results come as the stream goes on. Event time is when a record was made, by its
+timestamp in Kafka. TUMBLE cuts event time into windows of equal length, side by side. A watermark says how far event
+time has come; when it passes the end of a window, the counts of that window are complete, and come out as rows.
+
+A word that comes after that is not counted. Flink's metric numLateRecordsDropped of the operator WindowAggregate has
+the number of such words since the job was last started. That is all: no line at the end of the run tells of them.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
+
+from kafka_job import JobParser, Plan, positive, query, report, run, tables_with_lines
+from word_count import SETTINGS, read_lines, write_rows
+
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.table import DataTypes
+
+SQL_SETTINGS = {
+    "table.local-time-zone": "UTC",  # of window_start
+    "table.exec.uid.generation": "ALWAYS",  # names for what keeps state, by which a checkpoint finds it again
+    # Each word goes at once to where it is counted. TWO_PHASE needs less CPU: it adds up words before they are sent.
+    # But words that wait for that when their partition turns idle may find their window closed, and are lost.
+    "table.optimizer.agg-phase-strategy": "ONE_PHASE",
+}
+
+# The view `lines` is there: line BYTES, event_time TIMESTAMP_LTZ(3).
+
+# A word is what stands between white space, as Python's str.split() has it: all of Unicode's, which is \s with (?U),
+# and \x1C to \x1F. DECODE puts U+FFFD where bytes are not UTF-8; for an encoded surrogate one, where Python puts three.
+WORDS = r"""
+    CREATE TEMPORARY VIEW words AS
+    SELECT event_time, word
+    FROM lines
+    CROSS JOIN UNNEST(REGEXP_EXTRACT_ALL(DECODE(line, 'UTF-8'), '(?U)[^\s\x1C-\x1F]+', 0)) AS found (word)
+"""
+COUNTS = """
+    CREATE TEMPORARY VIEW counts AS
+    SELECT window_start, word, COUNT(*) AS n
+    FROM TUMBLE(TABLE words, DESCRIPTOR(event_time), INTERVAL '{window}' SECOND(9))
+    GROUP BY window_start, window_end, word
+"""
+# U&'\0009' is a tab.
+ROWS = r"""
+    SELECT CONCAT_WS(U&'\0009', DATE_FORMAT(window_start, 'yyyy-MM-dd''T''HH:mm:ss''Z'''), word, CAST(n AS STRING))
+    FROM counts
+"""
+NULL_VALUES = "SELECT CAST(1 AS BIGINT) FROM lines WHERE line IS NULL"
+
+
+def count_words(environment: StreamExecutionEnvironment, lines: DataStream, window: int) -> DataStream:
+    """Count words per window of `window` seconds: lines come in, rows go out when their window closes."""
+    tables = tables_with_lines(environment, lines)
+    tables.execute_sql(WORDS)  # defines the view: nothing runs yet
+    tables.execute_sql(COUNTS.format(window=window))
+    report(
+        query(tables, NULL_VALUES, DataTypes.BIGINT()),
+        "nullValues",
+        "Records with a null value (tombstones), not counted",
+    )
+    return query(tables, ROWS, DataTypes.STRING())
+
+
+def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
+    """Source, count, sink; the first and the last are those of word_count.py."""
+    lines = read_lines(environment, options, plan)
+    rows = count_words(environment, lines, options.window)
+    write_rows(rows, options.output)
+
+
+def main() -> None:
+    parser = JobParser("Count the words of a Kafka topic per window of event time, in SQL.")
+    parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
+    options = parser.parse_args()
+    run("word_count_sql", build, options, SETTINGS | SQL_SETTINGS, f"SQL counts per window of {options.window} s")
+
+
+if __name__ == "__main__":
+    main()

