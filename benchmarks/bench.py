@@ -38,8 +38,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path += [str(ROOT), str(ROOT / "tools"), str(ROOT / "tests")]
 
-from broker import embedded_broker  # noqa: E402
 from kafka_job.checks import find_connector, find_java  # noqa: E402
+
+from broker import embedded_broker  # noqa: E402
 from support import LITERAL, SCRIPT, SQL, START, TOTALS, get_json  # noqa: E402
 
 RESULTS = HERE / "results"

@@ -7,15 +7,16 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, run
-from word_count import SETTINGS, kafka_source, watermarks
 
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
+from word_count import SETTINGS, read_lines
+
 
 def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
     """Source, and a sink that throws all away."""
-    lines = environment.from_source(kafka_source(options, plan), watermarks(0, 0), "Kafka").uid(plan.source_uid)
+    lines = read_lines(environment, options, plan)
     sinks = get_gateway().jvm.org.apache.flink.streaming.api.functions.sink.v2
     lines._j_data_stream.sinkTo(sinks.DiscardingSink())
 

@@ -18,9 +18,9 @@ from statistics import median
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "tools"))
 
-from broker import embedded_broker  # noqa: E402
-
 from bench import Command, all_jobs, generate, machine, say  # noqa: E402
+
+from broker import embedded_broker  # noqa: E402
 
 RUNS = 3
 PHASES = (  # what ends with the first line of the log that holds this text
@@ -84,6 +84,7 @@ def main() -> None:
             medians[job.name] = [median(values) for values in zip(*runs, strict=True)]
     lines = [
         f"`python benchmarks/startup.py` on {machine()}; medians of {RUNS} runs, in seconds.",
+        "The scripts have an archive of Java classes (tools/class_archive.py), the Java job has none.",
         "",
         f"| what | {' | '.join(medians)} |",
         "|---" * (1 + len(medians)) + "|",

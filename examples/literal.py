@@ -21,13 +21,14 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, positive, run
-from word_count import utc, watermarks, write_rows
 
 from pyflink.common import Time, Types
 from pyflink.common.serialization import SimpleStringSchema
 from pyflink.datastream import ProcessWindowFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
+
+from word_count import utc, watermarks, write_rows
 
 SETTINGS = {"execution.checkpointing.interval": "3 s"}  # without checkpoints no file would ever be visible
 

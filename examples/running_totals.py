@@ -22,11 +22,12 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, positive, run
-from word_count import SETTINGS, SHARDS, Pair, count_by_shard, read_lines, shard_of, split_lines, utc, write_rows
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+
+from word_count import SETTINGS, SHARDS, Pair, count_by_shard, read_lines, shard_of, split_lines, utc, write_rows
 
 SECOND = 1  # a batch of lines is of one second, and so is a row
 

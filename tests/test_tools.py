@@ -11,13 +11,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+from kafka import KafkaConsumer
+
 import broker
 import demo
 from conftest import Topic
 from support import ROOT, lines, wait_for
-
-import pytest
-from kafka import KafkaConsumer
 
 KAFKA_PYTHON = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
 

