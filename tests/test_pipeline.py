@@ -77,7 +77,7 @@ def test_random_lines_against_the_independent_count(environment: StreamExecution
 def test_every_operator_has_a_name_and_a_uid(environment: StreamExecutionEnvironment) -> None:
     """A uid is what lets a savepoint survive an edit of the pipeline."""
     source = environment.from_collection(["hello"], Types.STRING()).name("source").uid("source")
-    word_count.write_files(word_count.count_words(source, 5), "/never/written")
+    word_count.write_rows(word_count.count_words(source, 5), "/never/written")
     # Flink runs map, flat_map and the extraction of the key as one operator, with the uid of the first.
     nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
     assert {node.getTransformationUID(): node.getOperatorName() for node in nodes} == {
