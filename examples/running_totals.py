@@ -16,7 +16,7 @@ state: it is kept for each key, saved with every checkpoint, and grows for ever 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
@@ -43,45 +43,54 @@ class Totals(KeyedProcessFunction):
         self.state_ttl = state_ttl
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        # word -> (total, when it was last seen by the clock on the wall, in milliseconds)
+        # word -> total
         self.totals = runtime_context.get_state(ValueStateDescriptor("totals", Types.PICKLED_BYTE_ARRAY()))
-        # second -> the counts that wait until the watermark has passed it
-        seconds = MapStateDescriptor("seconds", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
-        self.seconds = runtime_context.get_map_state(seconds)
+        # word -> when it was last counted, by the clock on the wall, in milliseconds; kept only where there is a TTL
+        self.seen = runtime_context.get_state(ValueStateDescriptor("seen", Types.PICKLED_BYTE_ARRAY()))
+        # second of event time -> the counts that wait until the watermark has passed it
+        waiting = MapStateDescriptor("waiting", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
+        self.waiting = runtime_context.get_map_state(waiting)
 
     def process_element(self, pair: Pair, context: KeyedProcessFunction.Context) -> None:
         timers = context.timer_service()
         # A word that is late for its second is counted in the first one that is still open.
         second = max(context.timestamp(), timers.current_watermark() + 1) // 1000
-        counts = self.seconds.get(second) or Counter()
+        counts = self.waiting.get(second) or Counter()
         counts.update(pair[1])
-        self.seconds.put(second, counts)
+        self.waiting.put(second, counts)
         timers.register_event_time_timer(second * 1000 + 999)
 
     def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[str]:
         """The watermark has passed the end of a second; seconds come here in their order."""
-        second, now = timestamp // 1000, context.timer_service().current_processing_time()
-        start = utc(timestamp)
-        totals = self.not_forgotten(self.totals.value() or {}, now)
-        for word, count in self.seconds.get(second).items():
-            total = totals[word][0] + count if word in totals else count
-            totals[word] = total, now
-            yield f"{start}\t{word}\t{total}"
+        counts = self.waiting.get(timestamp // 1000)
+        self.waiting.remove(timestamp // 1000)
+        totals = self.totals.value() or {}
+        if self.state_ttl:
+            self.forget(totals, counts, context.timer_service().current_processing_time())
+        start, rows = utc(timestamp), []
+        for word, count in counts.items():
+            totals[word] = total = totals.get(word, 0) + count
+            rows.append(f"{start}\t{word}\t{total}")
         self.totals.update(totals)
-        self.seconds.remove(second)
+        yield "\n".join(rows)  # one text for all: each record that goes back to the JVM costs more than what is in it
 
-    def not_forgotten(self, totals: dict[str, tuple[int, int]], now: int) -> dict[str, tuple[int, int]]:
-        """The totals without the words that were not seen for `state_ttl` seconds."""
-        if not self.state_ttl:
-            return totals
-        return {word: total for word, total in totals.items() if now - total[1] < self.state_ttl * 1000}
+    def forget(self, totals: dict[str, int], counted: Iterable[str], now: int) -> None:
+        """Take out of the totals what was not counted for `state_ttl` seconds; note what is counted now.
+
+        Flink's own TTL would keep or forget a whole shard.
+        """
+        seen = self.seen.value() or {}
+        for word in [word for word, at in seen.items() if now - at >= self.state_ttl * 1000]:
+            del seen[word], totals[word]
+        seen.update(dict.fromkeys(counted, now))
+        self.seen.update(seen)
 
 
 def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
-    """Count words for all time: lists of lines come in, rows go out.
+    """Count words for all time: batches of lines come in, rows go out.
 
     Args:
-        batches: lists of bytes, with event-time timestamps and watermarks.
+        batches: stream of bytes, as of `batch_lines`, with timestamps and watermarks.
         state_ttl: seconds after which a word that was not seen is forgotten; None: never.
     """
     words = batches.map(split_lines).name("split into words").uid("split-lines")

@@ -33,19 +33,19 @@ def line_schema() -> DeserializationSchema:
 
 
 def batch_lines(lines: DataStream, window: int) -> DataStream:
-    """Lines in lists, since one call of a Python function for 100,000 lines costs little more than one for a line.
+    """Lines in batches, since one call of a Python function for 100,000 lines costs little more than one for a line.
 
     Null values are left out, and reported; lines that are not UTF-8 are reported.
 
     Args:
         lines: stream of rows of `line_schema`, with event-time timestamps and watermarks.
-        window: seconds; the lines of a list are of one window.
+        window: seconds; the lines of a batch are of one window.
 
     Returns:
-        stream of lists of bytes; the timestamp is the last millisecond of the window.
+        stream of bytes, lines with a line feed after each; the timestamp is the last millisecond of the window.
     """
     tags = [NULL_VALUES.get_java_output_tag(), INVALID_LINES.get_java_output_tag()]
-    batch = Types.OBJECT_ARRAY(Types.PRIMITIVE_ARRAY(Types.BYTE())).get_java_type_info()
+    batch = Types.PRIMITIVE_ARRAY(Types.BYTE()).get_java_type_info()
     batches = java_operator(lines, "BatchLines", [window * 1000, BATCH_BYTES, *tags], batch, uid="batch-lines")
     null_values, invalid_lines = (side_output(batches, tag) for tag in tags)
     report(null_values, "nullValues", "Records with a null value (tombstones), not counted")

@@ -24,30 +24,30 @@ from support import LITERAL, SCRIPT, SQL, TOTALS, copy_script
 
 
 @pytest.mark.parametrize(
-    ("batch", "words"),
+    ("lines", "words"),
     [
-        ([], []),
-        ([b""], []),
-        ([b" \t\r\n", b""], []),
-        ([b"hello world\thello\r\n", b"hello"], ["hello", "world", "hello", "hello"]),
-        (["слово\u3000言葉".encode()], ["слово", "言葉"]),
-        ([b"a\x00b \xff\xfe", b"\xff"], ["a\x00b", "\ufffd\ufffd", "\ufffd"]),
-        ([b"cut \xe2\x82", b"\xac off"], ["cut", "\ufffd", "\ufffd", "off"]),
+        (b"", []),
+        (b" \t\r\n\n", []),
+        (b"hello world\thello\r\nhello\n", ["hello", "world", "hello", "hello"]),
+        ("слово\u3000言葉\n".encode(), ["слово", "言葉"]),
+        (b"a\x00b \xff\xfe\n\xff\n", ["a\x00b", "\ufffd\ufffd", "\ufffd"]),
+        (b"cut \xe2\x82\n\xac off\n", ["cut", "\ufffd", "\ufffd", "off"]),
+        ("\ufeffbyte-order mark\n".encode(), ["\ufeffbyte-order", "mark"]),
     ],
 )
-def test_split_lines(batch: list[bytes], words: list[str]) -> None:
-    assert word_count.split_lines(batch) == words
+def test_split_lines(lines: bytes, words: list[str]) -> None:
+    assert word_count.split_lines(lines) == words
 
 
 @given(st.lists(st.binary()))
-def test_lines_of_a_batch_do_not_run_together(batch: list[bytes]) -> None:
-    one_by_one = [word for line in batch for word in line.decode("utf-8", "replace").split()]
-    assert word_count.split_lines(batch) == one_by_one
+def test_lines_of_a_batch_do_not_run_together(lines: list[bytes]) -> None:
+    one_by_one = [word for line in lines for word in line.decode("utf-8", "replace").split()]
+    assert word_count.split_lines(b"".join(line + b"\n" for line in lines)) == one_by_one
 
 
 @given(st.binary())
 def test_words_never_break_a_row(line: bytes) -> None:
-    for word in word_count.split_lines([line]):
+    for word in word_count.split_lines(line):
         assert word
         assert not set(word) & set("\t\n\r")
         word.encode()

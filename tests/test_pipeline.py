@@ -35,7 +35,9 @@ def environment() -> Iterator[StreamExecutionEnvironment]:
     os.chdir(folder)
 
 
-def count(environment: StreamExecutionEnvironment, records: list[Record], window: int = 5, max_delay: int = 0) -> list:
+def count(
+    environment: StreamExecutionEnvironment, records: list[Record], window: int = 5, max_delay: int = 0
+) -> list[str]:
     """The rows that the pipeline makes of records."""
     stamped = environment.from_collection(
         [(record.timestamp, record.value) for record in records],
@@ -43,10 +45,10 @@ def count(environment: StreamExecutionEnvironment, records: list[Record], window
     )
     strategy = word_count.watermarks(max_delay, idle_timeout=0).with_timestamp_assigner(RowTimestamp())
     batches = stamped.assign_timestamps_and_watermarks(strategy).map(
-        lambda row: [row[1]], Types.OBJECT_ARRAY(Types.PRIMITIVE_ARRAY(Types.BYTE()))
+        lambda row: row[1] + b"\n", Types.PRIMITIVE_ARRAY(Types.BYTE())
     )
-    with word_count.count_words(batches, window).execute_and_collect() as rows:
-        return list(rows)
+    with word_count.count_words(batches, window).execute_and_collect() as texts:
+        return [row for text in texts for row in text.split("\n")]
 
 
 def test_windows_are_counted_apart(environment: StreamExecutionEnvironment) -> None:

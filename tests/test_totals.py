@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pytest
+
 from conftest import Cluster, Job, Topic
 from support import ROOT, START, TOTALS, Record, checkpoints, get_json, lines, random_lines
 from test_cluster import job_id
@@ -33,8 +35,9 @@ def last_totals(folder: Path) -> dict[str, int]:
     return {word: int(total) for word, total in (line.split("\t") for line in printed.splitlines())}
 
 
+@pytest.mark.parametrize("max_delay", ["8", "0"], ids=["in time", "many late"])
 def test_bounded_with_records_out_of_order(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    max_delay: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     topic = new_topic(partitions=3)
     shuffle = random.Random(7)
@@ -45,7 +48,7 @@ def test_bounded_with_records_out_of_order(
     topic.produce(records)
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--bounded", "--output", str(output)]
-    ended = start_job(*arguments, "--max-delay", "8", script=TOTALS).wait()
+    ended = start_job(*arguments, "--max-delay", max_delay, script=TOTALS).wait()
     assert ended.code == 0, ended.stderr
     assert last_totals(output) == expected_totals(records)
     rows = read_rows(output)
