@@ -23,6 +23,7 @@ from broker import Broker
 from conftest import Cluster, Job, Topic, environment_with
 from support import (
     SCRIPT,
+    SQL,
     START,
     Record,
     checkpoints,
@@ -49,8 +50,11 @@ def closing(partitions: int) -> list[Record]:
     ]
 
 
-@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize(
+    ("script", "bounded"), [(SCRIPT, True), (SCRIPT, False), (SQL, False)], ids=["bounded", "unbounded", "sql"]
+)
 def test_kill_of_the_local_run(
+    script: Path,
     bounded: bool,
     chaos: random.Random,
     new_topic: Callable[..., Topic],
@@ -63,7 +67,7 @@ def test_kill_of_the_local_run(
     topic.produce(closing(3))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
-    slow = slow_script(tmp_path)
+    slow = slow_script(tmp_path) if script == SCRIPT else script
     for _ in range(KILLS):
         job = start_job(*arguments, *(["--bounded"] if bounded else []), script=slow)
         time.sleep(chaos.uniform(3, 10))  # the fault itself, not a wait for something
@@ -71,11 +75,11 @@ def test_kill_of_the_local_run(
         job.end()
         read_files(output)  # no row is written twice
     if bounded:
-        ended = start_job(*arguments, "--bounded").wait()
+        ended = start_job(*arguments, "--bounded", script=script).wait()
         assert ended.code == 0, ended.stderr
         assert read_files(output) == expected | expected_counts(closing(3))
     else:
-        job = start_job(*arguments)
+        job = start_job(*arguments, script=script)
         job.until(lambda: read_files(output) == expected, "the rows of the closed windows")
 
 
