@@ -10,7 +10,8 @@ A result is a row of three fields with tabs between them: start of the window (U
     2026-11-22T14:00:05Z    hello    3
 
 Read it from top to bottom: where lines come from, how their words are counted, where the counts go, and the pipeline
-that joins the three. If streams are new to you, read examples/literal.py first: the same job in its simplest form.
+that joins the three. If streams are new to you, read examples/literal.py first: it is the same job in its simplest
+form, and says what event time, a watermark, a window and a key are.
 """
 
 import argparse
@@ -28,13 +29,13 @@ from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, 
 from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
 
-SETTINGS = {
+SETTINGS = {  # Flink's configuration
     "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
     "pipeline.object-reuse": "true",  # no copies on the way from step to step; none of ours changes what it is given
     "python.execution-mode": "thread",  # Python functions run inside Flink's JVM, not in processes of their own
 }
-SHARDS = 128  # what the words are dealt out to; at most so many subtasks can share the work
-LATE = OutputTag("late")  # marks what came when its window had been closed
+SHARDS = 128  # groups of words; no more workers than this can share the count
+LATE = OutputTag("late")  # marks pairs that came after their window had closed
 
 Pair = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
 
@@ -42,25 +43,26 @@ Pair = tuple[int, Counter[str]]  # a shard, and how often each of its words was 
 def watermarks(max_delay: int, idle_timeout: int) -> WatermarkStrategy:
     """How far event time has come: the latest timestamp that was seen, less `max_delay` seconds.
 
-    The slowest partition decides; one without records for `idle_timeout` seconds has no say (0: it always has).
+    With 0 that is `for_monotonous_timestamps`. The slowest partition decides; one without records for `idle_timeout`
+    seconds has no say (0: it always has).
     """
     strategy = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(max_delay))
     return strategy.with_idleness(Duration.of_seconds(idle_timeout)) if idle_timeout else strategy
 
 
 def read_lines(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> DataStream:
-    """The values of a topic's records as bytes, each with the record's timestamp, and watermarks between them."""
+    """The topic's lines, with the timestamps of their records, and watermarks between them; `batch_lines` is next."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(options.bootstrap_servers)
         .set_topics(options.topic)
         .set_group_id(options.group_id)
-        .set_value_only_deserializer(line_schema())
+        .set_value_only_deserializer(line_schema())  # SimpleStringSchema would fail on a null value
     )
     source = plan.configure(builder).build()  # the plan says where this run begins to read, and where it ends
-    idle_timeout = 0 if plan.end else options.idle_timeout  # partitions that have an end are not idle, they end
-    strategy = watermarks(options.max_delay, idle_timeout)
-    return environment.from_source(source, strategy, f"Kafka topic {options.topic}").uid(plan.source_uid)
+    strategy = watermarks(options.max_delay, plan.idle_timeout)
+    lines = environment.from_source(source, strategy, f"Kafka topic {options.topic}")
+    return lines.uid(plan.source_uid)  # a uid is the name by which a checkpoint finds the state of a step again
 
 
 def split_lines(lines: bytes) -> list[str]:
@@ -76,10 +78,6 @@ def count_by_shard(words: Iterable[str]) -> Iterable[Pair]:
     return shards.items()
 
 
-def shard_of(pair: Pair) -> int:
-    return pair[0]
-
-
 def add_counts(left: Pair, right: Pair) -> Pair:
     counts = left[1].copy()  # what reduce is given may be Flink's own, so it is not changed
     counts.update(right[1])
@@ -91,37 +89,34 @@ def utc(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
 
 
-class WriteRows(ProcessWindowFunction):
-    """Makes rows of what reduce has left of a window, since only here the window is known.
-
-    The rows of a shard are one text: on its way back to the JVM, too, each record costs more than what is in it.
-    """
+class MakeRows(ProcessWindowFunction):
+    """Adds the start of the window to its counts; reduce does not know it. The rows of a shard are one text."""
 
     def process(self, shard: int, context: ProcessWindowFunction.Context, pairs: Iterable[Pair]) -> Iterator[str]:
         start = utc(context.window().start)
-        for _, counts in pairs:
+        for _, counts in pairs:  # one pair, which reduce has made of all
             yield "\n".join([f"{start}\t{word}\t{count}" for word, count in counts.items()])
 
 
 def count_words(batches: DataStream, window: int) -> DataStream:
     """Count words per window of `window` seconds: batches of lines come in, rows go out when their window closes."""
-    # Lines come in batches, as b"hello hello\nworld\n": a call from Flink's JVM to Python costs as much for one line as
-    # for 100,000.
-    words = batches.map(split_lines)  # ["hello", "hello", "world"]
-    words.name("split into words").uid("split-lines")
+    # A call from Flink's JVM to Python costs as much for one line as for 100,000. So lines come in batches, each as one
+    # text: b"hello hello\nworld\n"
+    words = batches.map(split_lines).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
 
-    # The classic pair is ("hello", 1), with the word as its key. Flink works for each key of each window, so here the
-    # key is a shard: 128 of them cost the same for a thousand words and for a million.
+    # The classic pair is ("hello", 1), and the word is its key. But Flink has work to do for each key of each window,
+    # however many words there are. So the key is a shard: (6, {"hello": 2}), (67, {"world": 1})
     pairs = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
-    pairs.name("count in batch").uid("count-by-shard")  # (17, {"hello": 2}), (99, {"world": 1})
+    pairs.name("count in batch").uid("count-by-shard")
 
     rows = (
-        pairs.key_by(shard_of, key_type=Types.INT())
+        pairs.key_by(lambda pair: pair[0], key_type=Types.INT())
         .window(TumblingEventTimeWindows.of(Time.seconds(window)))
         .side_output_late_data(LATE)
-        .reduce(add_counts, WriteRows(), output_type=Types.STRING())  # "2026-11-22T14:00:05Z\thello\t3"
+        .reduce(add_counts, MakeRows(), output_type=Types.STRING())  # "2026-11-22T14:00:05Z\thello\t3"
+        .name(f"count per {window} s window")
+        .uid(f"count-in-{SHARDS}-shards")  # with another number of shards it is another state
     )
-    rows.name(f"count per {window} s window").uid(f"count-in-{SHARDS}-shards")
 
     late = rows.get_side_output(LATE).name("late").uid("late")
     late_words = late.map(lambda pair: pair[1].total(), output_type=Types.LONG()).name("number of words")
@@ -135,7 +130,6 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
     A file that is visible is complete: a checkpoint has committed it.
     """
     if not folder:
-        print("Printing result to stdout. Use --output to specify output path.", flush=True)
         # With one subtask Flink does not put the subtask's number before each row.
         rows.print().set_parallelism(1).name("print").uid("print")
         return
@@ -161,7 +155,7 @@ def main() -> None:
     parser = JobParser("Count the words of a Kafka topic per window of event time.")
     parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
     options = parser.parse_args()
-    run("word_count", build, options, SETTINGS, f"counts per window of {options.window} s in {SHARDS} shards")
+    run("word_count", build, options, SETTINGS, state=f"counts per window of {options.window} s in {SHARDS} shards")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from pyflink.datastream import ProcessWindowFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
 
-from word_count import utc, watermarks, write_rows
+from word_count import utc, watermarks, write_rows  # a time as text, the strategy below, and the sink
 
 SETTINGS = {"execution.checkpointing.interval": "3 s"}  # without checkpoints no file would ever be visible
 
@@ -49,7 +49,7 @@ def add(left: tuple[str, int], right: tuple[str, int]) -> tuple[str, int]:
     return left[0], left[1] + right[1]
 
 
-class WriteRow(ProcessWindowFunction):
+class MakeRow(ProcessWindowFunction):
     """Adds the window to its result: reduce alone would give ("hello", 3), and nobody could tell of which 5 seconds."""
 
     def process(
@@ -73,7 +73,7 @@ def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, 
 
     # Event time is the time that a record carries, not the time at which it is read. The watermark says how far event
     # time has come; it is what closes a window.
-    strategy = watermarks(options.max_delay, 0 if plan.end else options.idle_timeout)
+    strategy = watermarks(options.max_delay, plan.idle_timeout)
     lines = environment.from_source(source, strategy, f"Kafka topic {options.topic}").uid(plan.source_uid)
 
     # flat_map makes none, one or many records of each; map makes exactly one. The output type says how a record is
@@ -87,7 +87,7 @@ def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, 
     # A window collects the pairs of 5 seconds of event time; reduce adds up two of them until one is left.
     rows = (
         by_word.window(TumblingEventTimeWindows.of(Time.seconds(options.window)))
-        .reduce(add, WriteRow(), output_type=Types.STRING())
+        .reduce(add, MakeRow(), output_type=Types.STRING())
         .name(f"count per {options.window} s window")
         .uid("count")
     )

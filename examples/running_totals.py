@@ -4,8 +4,8 @@
     python examples/running_totals.py --output out/ --state-ttl 86400     # forget words not seen for a day
     flink run --python examples/running_totals.py
 
-A row is a second of event time in which the word was seen (UTC), the word, and its total at the end of that second.
-The last row of a word has its newest total.
+A row is a second of event time in which the word was counted (UTC), the word, and its total at the end of that second.
+The last row of a word has its newest total. No word is late: it is counted in the first second that is still open.
 
     2026-11-22T14:00:07Z    hello    9
 
@@ -27,9 +27,7 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
-from word_count import SETTINGS, SHARDS, Pair, count_by_shard, read_lines, shard_of, split_lines, utc, write_rows
-
-SECOND = 1  # a batch of lines is of one second, and so is a row
+from word_count import SETTINGS, SHARDS, Pair, count_by_shard, read_lines, split_lines, utc, write_rows
 
 
 class Totals(KeyedProcessFunction):
@@ -96,14 +94,16 @@ def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
     words = batches.map(split_lines).name("split into words").uid("split-lines")
     counts = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
     counts.name("count in batch").uid("count-by-shard")
-    totals = counts.key_by(shard_of, key_type=Types.INT()).process(Totals(state_ttl), output_type=Types.STRING())
+    totals = counts.key_by(lambda pair: pair[0], key_type=Types.INT()).process(
+        Totals(state_ttl), output_type=Types.STRING()
+    )
     return totals.name("running totals").uid(f"totals-in-{SHARDS}-shards")
 
 
 def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
     """Source, totals, sink."""
     lines = read_lines(environment, options, plan)
-    rows = total_words(batch_lines(lines, SECOND), options.state_ttl)
+    rows = total_words(batch_lines(lines, window=1), options.state_ttl)  # a row is of one second, so a batch is, too
     write_rows(rows, options.output)
 
 
@@ -116,7 +116,8 @@ def main() -> None:
         help="forget a word that was not seen for so long, by the clock on the wall; None: the state grows for ever",
     )
     options = parser.parse_args()
-    run("running_totals", build, options, SETTINGS, f"running totals in {SHARDS} shards, TTL {options.state_ttl}")
+    state = f"running totals in {SHARDS} shards, TTL {options.state_ttl}"
+    run("running_totals", build, options, SETTINGS, state)
 
 
 if __name__ == "__main__":

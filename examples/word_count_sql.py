@@ -37,7 +37,7 @@ SQL_SETTINGS = {
     "table.optimizer.agg-phase-strategy": "ONE_PHASE",
 }
 
-# The view `lines` is there: line BYTES, event_time TIMESTAMP_LTZ(3).
+# `tables_with_lines` makes the view lines: line BYTES, event_time TIMESTAMP_LTZ(3).
 
 # A word is what stands between white space, as Python's str.split() has it: all of Unicode's, which is \s with (?U),
 # and \x1C to \x1F. DECODE puts U+FFFD where bytes are not UTF-8; for an encoded surrogate one, where Python puts three.
@@ -47,6 +47,7 @@ WORDS = r"""
     FROM lines
     CROSS JOIN UNNEST(REGEXP_EXTRACT_ALL(DECODE(line, 'UTF-8'), '(?U)[^\s\x1C-\x1F]+', 0)) AS found (word)
 """
+# SECOND(9) lets the length of a window have nine digits; by default it is two.
 COUNTS = """
     CREATE TEMPORARY VIEW counts AS
     SELECT window_start, word, COUNT(*) AS n
@@ -85,7 +86,8 @@ def main() -> None:
     parser = JobParser("Count the words of a Kafka topic per window of event time, in SQL.")
     parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
     options = parser.parse_args()
-    run("word_count_sql", build, options, SETTINGS | SQL_SETTINGS, f"SQL counts per window of {options.window} s")
+    state = f"SQL counts per window of {options.window} s"
+    run("word_count_sql", build, options, SETTINGS | SQL_SETTINGS, state)
 
 
 if __name__ == "__main__":

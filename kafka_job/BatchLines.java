@@ -21,6 +21,8 @@ import org.apache.flink.util.OutputTag;
  * <p>It has no state: a batch goes on before each checkpoint, and before a watermark that closes its window, so no
  * line is lost, and none is late that would not be late by itself. Flink's SQL batches in the same way.
  *
+ * <p>Flink's compiler, Janino, wants raw types; the arguments of the constructor are those that Flink passes.
+ *
  * <p>A null value is not a line. For each of them, and for each line that is not UTF-8, a 1 goes to a side output.
  */
 public class BatchLines extends AbstractStreamOperator implements OneInputStreamOperator {

@@ -18,6 +18,8 @@ import org.apache.flink.streaming.runtime.tasks.StreamTask;
  * Adds up numbers: a metric while the job runs, a line on stderr when it ends.
  *
  * <p>The sum is state, so it is as exact after a crash as what the job has counted. Each subtask has a sum of its own.
+ *
+ * <p>Flink's compiler, Janino, wants raw types; the arguments of the constructor are those that Flink passes.
  */
 public class Tally extends AbstractStreamOperator implements OneInputStreamOperator, Gauge {
     private final String metric;

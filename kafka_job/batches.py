@@ -14,7 +14,7 @@ from pyflink.datastream import DataStream, OutputTag
 from pyflink.java_gateway import get_gateway
 from pyflink.table.types import DataTypes, _to_java_data_type
 
-BATCH_BYTES = 8_000_000  # of lines wait for the end of their window, or for a checkpoint, at most
+BATCH_BYTES = 8_000_000  # at most so many wait for the end of their window, or for a checkpoint
 NULL_VALUES = OutputTag("nullValues", Types.LONG())
 INVALID_LINES = OutputTag("invalidLines", Types.LONG())
 
@@ -33,7 +33,7 @@ def line_schema() -> DeserializationSchema:
 
 
 def batch_lines(lines: DataStream, window: int) -> DataStream:
-    """Lines in batches, since one call of a Python function for 100,000 lines costs little more than one for a line.
+    """Lines in batches, each as one text.
 
     Null values are left out, and reported; lines that are not UTF-8 are reported.
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from kafka_job.offsets import Offsets, Plan
+from kafka_job.offsets import Offsets, Plan, make_plan
 
 from kafka import KafkaAdminClient
 from py4j.java_gateway import JavaObject
@@ -52,7 +52,11 @@ def lock(folder: Path) -> int:
 
 
 def identity_of_job(options: argparse.Namespace, state: str) -> dict[str, str]:
-    """What must not change between a checkpoint and a run that goes on from it."""
+    """What must not change between a checkpoint and a run that goes on from it.
+
+    Raises:
+        KafkaError: the broker does not answer.
+    """
     with KafkaAdminClient(bootstrap_servers=options.bootstrap_servers.split(",")) as admin:
         [described] = admin.describe_topics([options.topic])
     return {
@@ -119,8 +123,8 @@ def recorded_start(folder: Path) -> Offsets:
 def offsets_of_coordinator(state: bytes, topic: str) -> Offsets:
     """All partitions, as the coordinator of a Kafka source has them in a checkpoint.
 
-    It keeps each with the offsets of its start and end. A partition that is assigned to a reader, and that no reader
-    has any more, is read to its end; without an end, readers have it.
+    It keeps each with the offsets of its start and end. For a partition that is assigned to a reader this is its end,
+    or its start where it has no end: a reader that still has it knows better, see `offsets_of_reader`.
 
     The bytes are those of the Kafka connector's KafkaPartitionSplitSerializer (version 0): length and name of the
     topic, partition, start, end or -2**63; and then 0 if it is assigned, else 1.
@@ -172,11 +176,6 @@ def operators_of(checkpoint: Path) -> JavaObject:
         stream.close()
 
 
-def what_was_read(checkpoint: Path, folder: Path, topic: str) -> Offsets:
-    """The offsets from which a run goes on that takes up a checkpoint in a folder."""
-    return recorded_start(folder) | checkpoint_offsets(checkpoint, topic)
-
-
 # --- Going on -------------------------------------------------------------------------------------------------------
 
 
@@ -193,3 +192,15 @@ def go_on(plan: Plan, checkpoint: Path) -> Plan:
     }
     uid = f"kafka-source after {checkpoint.parent.name}/{checkpoint.name}"
     return replace(plan, settings=plan.settings | recovery, source_uid=uid)
+
+
+def plan_from(checkpoint: Path | None, folder: Path, options: argparse.Namespace, settings: dict[str, str]) -> Plan:
+    """The plan of a run that keeps its checkpoints in `folder`, and goes on from `checkpoint` if there is one.
+
+    Raises:
+        KafkaError: the broker does not answer.
+    """
+    read = recorded_start(folder) | checkpoint_offsets(checkpoint, options.topic) if checkpoint else None
+    plan = make_plan(options, settings | checkpoint_settings(folder), read)
+    record_start(plan, folder)
+    return go_on(plan, checkpoint) if checkpoint else plan

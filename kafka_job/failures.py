@@ -66,4 +66,4 @@ def said_in_one_sentence() -> Iterator[None]:
             raise
         sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
     except KafkaError as error:
-        sys.exit(f"Offsets are not committed, so rows may come again in the next run: {error}")
+        sys.exit(f"Kafka does not answer, so offsets may not be committed, and rows may come again: {error}")

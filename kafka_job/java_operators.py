@@ -1,4 +1,4 @@
-"""Operators in Java, for the little that a Python function cannot do: to be told when a checkpoint begins.
+"""Operators in Java, for what a Python function is not told: that a checkpoint begins, and that the job ends.
 
 Flink compiles the sources beside this file when the job starts, with the compiler that it uses for SQL; no Java
 compiler is to be installed. The source text is part of the job, so a cluster needs nothing of this folder.

@@ -17,6 +17,12 @@ from pyflink.datastream import StreamExecutionEnvironment
 ROOT = Path(__file__).resolve().parent.parent
 UNDER_FLINK_RUN = "PYFLINK_GATEWAY_PORT" in os.environ  # else Flink runs in a JVM that this process starts
 
+RESTARTS = {
+    "restart-strategy.type": "exponential-delay",  # after a failure go on from the last checkpoint, ...
+    "restart-strategy.exponential-delay.max-backoff": "10 s",
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "5",  # ... but do not try for ever
+}
+
 Build = Callable[[StreamExecutionEnvironment, argparse.Namespace, Plan], None]
 
 
@@ -28,7 +34,6 @@ class Job:
     build: Build  # adds the pipeline to an environment
     options: argparse.Namespace  # those of JobParser, and the script's own
     settings: dict[str, str]  # Flink's configuration
-    state: str  # what its state is: a checkpoint with another state is refused
 
     def pipeline(self, plan: Plan) -> StreamExecutionEnvironment:
         """The whole pipeline that reads what a plan says, ready to be executed."""

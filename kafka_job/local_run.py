@@ -18,18 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from kafka_job.checkpoints import (
-    checkpoint_offsets,
-    checkpoint_settings,
-    go_on,
-    newest_checkpoint,
-    record_start,
-    what_was_read,
-)
+from kafka_job.checkpoints import checkpoint_offsets, go_on, plan_from, record_start
 from kafka_job.checks import find_connector, find_java
 from kafka_job.failures import said_in_one_sentence
-from kafka_job.job import Job
-from kafka_job.offsets import Offsets, Plan, commit_offsets, make_plan
+from kafka_job.job import RESTARTS, Job
+from kafka_job.offsets import Offsets, Plan, commit_offsets
 
 from pyflink import java_gateway
 from pyflink.common import JobClient
@@ -56,14 +49,13 @@ def run_locally(job: Job, checkpoint: Path | None) -> None:
     """Run a job to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
     options = job.options
     stop = stop_on_signals()
-    settings = job.settings | local_settings(options.bounded)
+    settings = RESTARTS | local_settings(options.bounded) | job.settings
     address = f"http://localhost:{settings['rest.port']}"
     print(f"Flink's web UI is on {address} while the job runs.", file=sys.stderr, flush=True)
     prepare_java(with_beam=settings.get("python.execution-mode") != "thread")
     with checkpoint_folder(options) as folder, said_in_one_sentence(), said_if_it_does_not_stop(options):
-        read = what_was_read(checkpoint, folder, options.topic) if checkpoint else None
-        plan = make_plan(options, settings | checkpoint_settings(folder), read)
-        savepoint = execute(job, go_on(plan, checkpoint) if checkpoint else plan, folder, stop)
+        plan = plan_from(checkpoint, folder, options, settings)
+        savepoint = execute(job, plan, folder, stop)
         if savepoint:
             close(job, plan, savepoint)
         elif plan.bounded:
@@ -112,7 +104,7 @@ def web_ui_port() -> int:
 
 
 def prepare_java(with_beam: bool) -> None:
-    """Choose the Java that PyFlink will start, and how.
+    """Set what PyFlink starts its JVM with: Java and its options, class path, PATH, and where its stderr goes.
 
     Args:
         with_beam: whether Python functions run in processes of their own.
@@ -173,7 +165,7 @@ def checkpoint_folder(options: argparse.Namespace) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def said_if_it_does_not_stop(options: argparse.Namespace) -> Iterator[None]:
-    """End everything where a stop in the `with` block takes too long."""
+    """End the program, with exit code 1, where a stop in the `with` block takes too long."""
     try:
         yield
     except TimeoutError:
@@ -183,25 +175,27 @@ def said_if_it_does_not_stop(options: argparse.Namespace) -> Iterator[None]:
 
 
 def execute(job: Job, plan: Plan, folder: Path, stop: threading.Event) -> Path | None:
-    """Execute a plan until the job ends or `stop` is set; then the savepoint, in `folder`, that the job has left.
+    """Execute a plan until the job ends, or until `stop` is set.
+
+    Returns:
+        the savepoint in `folder` that a stop has left; None if the job has ended by itself.
 
     Raises:
         Py4JJavaError: the job has failed.
         TimeoutError: it did not stop.
     """
-    record_start(plan, folder)
     running = job.pipeline(plan).execute_async(job.name)
     end = running.get_job_execution_result()
     while not end.done() and not stop.wait(0.1):
         pass
-    if not end.done() and stop_job(running, folder, drain=False):
-        return newest_checkpoint(folder)
-    end.result()
-    return None
+    savepoint = None if end.done() else stop_job(running, folder, drain=False)
+    if not savepoint:
+        end.result()  # raises what the job has failed with
+    return savepoint
 
 
-def stop_job(running: JobClient, folder: Path, drain: bool) -> bool:
-    """Stop a job with a savepoint in `folder`; False if it has ended by itself.
+def stop_job(running: JobClient, folder: Path, drain: bool) -> Path | None:
+    """Stop a job with a savepoint in `folder`; None if it has ended by itself.
 
     This is JobClient.stop_with_savepoint, which in PyFlink 2.2 calls a Java method that no longer exists.
 
@@ -221,29 +215,39 @@ def stop_job(running: JobClient, folder: Path, drain: bool) -> bool:
         while not stopped.isDone() and time.monotonic() < deadline:
             time.sleep(0.05)
         if stopped.isDone() and not stopped.isCompletedExceptionally():
-            return True
+            return Path(stopped.get().removeprefix("file:"))
         if end.done():
             end.result()  # raises what the job has failed with
-            return False
+            return None
         time.sleep(0.1)  # not all of the job's tasks run yet
     raise TimeoutError
 
 
 def close(job: Job, plan: Plan, savepoint: Path) -> None:
-    """What is left to do for a job that was stopped: close its windows, unless --no-drain, and commit its offsets."""
+    """What is left to do for a job that was stopped: write its windows, unless --no-drain, and commit its offsets.
+
+    Raises:
+        Py4JJavaError: the windows could not be written.
+        TimeoutError: that took longer than STOP_TIMEOUT.
+        KafkaError: the broker does not answer.
+    """
     offsets = plan.start | checkpoint_offsets(savepoint, plan.topic)
     if not job.options.no_drain:
-        drain(job, plan.settings, offsets, savepoint)
+        write_open_windows(job, plan.settings, offsets, savepoint)
     commit_offsets(job.options, offsets)
     windows = f"in {savepoint}" if job.options.no_drain else "written"
     print(f"Stopped: open windows are {windows}, files and offsets are committed.", file=sys.stderr)
 
 
-def drain(job: Job, settings: dict[str, str], offsets: Offsets, savepoint: Path) -> None:
+def write_open_windows(job: Job, settings: dict[str, str], offsets: Offsets, savepoint: Path) -> None:
     """Close and write the windows that a savepoint has left open; the job leaves another savepoint beside it.
 
     Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its source is idle
     (FLINK-40499). So what is drained is a job that goes on from the savepoint, never idle, and reads nothing more.
+
+    Raises:
+        Py4JJavaError: the job has failed.
+        TimeoutError: it took longer than STOP_TIMEOUT.
     """
     no_web_ui = settings | {"rest.port": "0"}
     plan = go_on(Plan(job.options.topic, offsets, end=offsets, settings=no_web_ui), savepoint)

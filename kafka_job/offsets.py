@@ -31,8 +31,10 @@ class Plan:
     start: Offsets  # first offset to read; a partition that is added later is read from its start
     end: Offsets | None = None  # offset to stop before; None: read on for ever
     bounded: bool = False  # whether the job is over once it has read up to `end`
+    # Seconds until a partition without records no longer holds windows back; 0: never, as where partitions have an end.
+    idle_timeout: int = 0
     settings: dict[str, str] = field(default_factory=dict)  # Flink's configuration
-    source_uid: str = "kafka-source"
+    source_uid: str = "kafka-source"  # another one after a checkpoint, see checkpoints.go_on
 
     def configure(self, source: KafkaSourceBuilder) -> KafkaSourceBuilder:
         """Let a source read what the plan says, and all partitions in turn."""
@@ -81,14 +83,20 @@ def missing_records(start: Offsets, first: Offsets) -> int:
     return sum(max(0, first[partition] - start[partition]) for partition in first)
 
 
-def make_plan(options: argparse.Namespace, settings: dict[str, str], read: Offsets | None) -> Plan:
-    """Start where --start says, or go on from what a checkpoint has `read`; --bounded ends at the end of now."""
+def make_plan(options: argparse.Namespace, settings: dict[str, str], read: Offsets | None = None) -> Plan:
+    """Start where --start says, or go on from what a checkpoint has `read`; --bounded ends at the end of now.
+
+    Raises:
+        KafkaError: the broker does not answer.
+    """
     topic = ask_for_offsets(options)
     start = start_offsets(options.start, topic) if read is None else topic.first | read
     if missing := missing_records(start, topic.first):
         why = "the topic's retention has deleted them before they were read"
         print(f"{missing} records are missing: {why}", file=sys.stderr)
-    return Plan(options.topic, start, topic.end if options.bounded else None, options.bounded, settings)
+    if options.bounded:
+        return Plan(options.topic, start, topic.end, bounded=True, settings=settings)
+    return Plan(options.topic, start, idle_timeout=options.idle_timeout, settings=settings)
 
 
 def commit_offsets(options: argparse.Namespace, offsets: Offsets) -> None:

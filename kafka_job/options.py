@@ -8,27 +8,27 @@ BROKERS = "localhost:19092"
 
 
 def positive(text: str) -> int:
-    """A whole number above zero, for argparse."""
+    """A whole number above zero, for argparse; raises ValueError for anything else."""
     if int(text) <= 0:
         raise ValueError
     return int(text)
 
 
 def not_negative(text: str) -> int:
-    """A whole number, zero or above, for argparse."""
+    """A whole number, zero or above, for argparse; raises ValueError for anything else."""
     if int(text) < 0:
         raise ValueError
     return int(text)
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """An address, HOST:PORT."""
+    """An address, HOST:PORT; raises ValueError where the port is not a number."""
     host, _, port = text.strip().rpartition(":")
     return host, int(port)
 
 
 def broker_list(text: str) -> str:
-    """One or more addresses HOST:PORT, separated by commas, for argparse."""
+    """One or more addresses HOST:PORT, separated by commas, for argparse; raises ValueError for anything else."""
     if not all(host and 0 < port < 65536 for host, port in map(host_and_port, text.split(","))):
         raise ValueError
     return text
@@ -75,7 +75,7 @@ class JobParser(argparse.ArgumentParser):
             type=not_negative,
             default=0,
             metavar="SECONDS",
-            help="how much older than a record before it a record may be and still count; 0: timestamps never go back",
+            help="how much older than the newest record of its partition a record may be and still count",
         )
         option(
             "--idle-timeout",

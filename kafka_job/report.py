@@ -14,6 +14,7 @@ def report(numbers: DataStream, metric: str, sentence: str) -> None:
     Args:
         numbers: stream of Types.LONG().
         metric: the name of the sum among Flink's metrics, of which each subtask has one.
+        sentence: what is said before the sum.
     """
-    nothing = numbers._j_data_stream.getType()  # comes out
-    java_operator(numbers, "Tally", [metric, sentence], nothing, uid=f"report-{metric}")
+    unused = numbers._j_data_stream.getType()  # an operator must name an output type; nothing comes out
+    java_operator(numbers, "Tally", [metric, sentence], unused, uid=f"report-{metric}")

@@ -4,25 +4,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from kafka_job.checkpoints import checkpoint_settings, go_on, open_checkpoints, record_start, what_was_read
+from kafka_job.checkpoints import open_checkpoints, plan_from
 from kafka_job.checks import check_folder, check_kafka, find_connector
-from kafka_job.job import UNDER_FLINK_RUN, Build, Job
+from kafka_job.job import RESTARTS, UNDER_FLINK_RUN, Build, Job
 from kafka_job.local_run import run_locally
 from kafka_job.offsets import make_plan
 
 from find_libpython import find_libpython
 
-RESTARTS = {
-    "restart-strategy.type": "exponential-delay",  # after a failure go on from the last checkpoint, ...
-    "restart-strategy.exponential-delay.max-backoff": "10 s",
-    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "5",  # ... but do not try for ever
-}
 # For a Python without a shared library, which cannot run inside Flink's JVM.
 PROCESS_MODE = {
     "python.execution-mode": "process",
     # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits
     # at most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and is lost if the
-    # source turns idle meanwhile. The words of a bundle keep their state in the Python worker's cache.
+    # source turns idle meanwhile. The keys of a bundle keep their state in the Python worker's cache.
     "python.fn-execution.bundle.size": "100000",
     "python.fn-execution.bundle.time": "400",
     "python.state.cache-size": "100000",
@@ -45,7 +40,7 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
     """
     try:
         checkpoint = check_set_up(options, state)
-        job = Job(name, build, options, RESTARTS | python_mode(settings), state)
+        job = Job(name, build, options, python_mode(settings))
         if UNDER_FLINK_RUN:
             submit(job, checkpoint)
         else:
@@ -60,6 +55,8 @@ def check_set_up(options: argparse.Namespace, state: str) -> Path | None:
     check_kafka(options.bootstrap_servers, options.topic)
     if options.output:
         check_folder("--output", options.output)
+    else:
+        print("Printing result to stdout. Use --output to specify output path.", flush=True)
     if not options.checkpoint_dir:
         return None
     check_folder("--checkpoint-dir", options.checkpoint_dir)
@@ -70,18 +67,15 @@ def python_mode(settings: dict[str, str]) -> dict[str, str]:
     """The settings, with Python in processes of its own where it cannot run inside Flink's JVM."""
     if settings.get("python.execution-mode") != "thread" or find_libpython():
         return settings
-    print("Python has no shared library (libpython), so the job runs slower, in Python processes.", file=sys.stderr)
+    print("Python has no shared library (libpython), so its functions run slower, in processes.", file=sys.stderr)
     return settings | PROCESS_MODE
 
 
 def submit(job: Job, checkpoint: Path | None) -> None:
     """Hand the job to the cluster of 'flink run'."""
-    options, settings = job.options, job.settings
-    if not options.checkpoint_dir:
-        job.pipeline(make_plan(options, settings, None)).execute(job.name)
-        return
-    folder = Path(options.checkpoint_dir)
-    read = what_was_read(checkpoint, folder, options.topic) if checkpoint else None
-    plan = make_plan(options, settings | checkpoint_settings(folder), read)
-    record_start(plan, folder)
-    job.pipeline(go_on(plan, checkpoint) if checkpoint else plan).execute(job.name)
+    options, settings = job.options, RESTARTS | job.settings
+    if options.checkpoint_dir:
+        plan = plan_from(checkpoint, Path(options.checkpoint_dir), options, settings)
+    else:
+        plan = make_plan(options, settings)
+    job.pipeline(plan).execute(job.name)

