@@ -40,6 +40,8 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
     """
     try:
         checkpoint = check_set_up(options, state)
+        if not options.output:
+            print("Printing result to stdout. Use --output to specify output path.", flush=True)
         job = Job(name, build, options, python_mode(settings))
         if UNDER_FLINK_RUN:
             submit(job, checkpoint)
@@ -55,8 +57,6 @@ def check_set_up(options: argparse.Namespace, state: str) -> Path | None:
     check_kafka(options.bootstrap_servers, options.topic)
     if options.output:
         check_folder("--output", options.output)
-    else:
-        print("Printing result to stdout. Use --output to specify output path.", flush=True)
     if not options.checkpoint_dir:
         return None
     check_folder("--checkpoint-dir", options.checkpoint_dir)

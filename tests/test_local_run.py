@@ -193,6 +193,6 @@ def test_python_without_shared_library(
     ended = start_job(*arguments, PYTHONPATH=str(tmp_path)).wait()
     assert ended.code == 0, ended.stderr
     first, _, *report = ended.stderr.splitlines()
-    assert first == "Python has no shared library (libpython), so the job runs slower, in Python processes."
+    assert first == "Python has no shared library (libpython), so its functions run slower, in processes."
     assert len(report) == 2, ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(records)

@@ -123,7 +123,8 @@ def test_readme_has_the_numbers_of_the_benchmark() -> None:
         words = table.partition(" ")[0]
         for row in re.findall(r"^\| (.* \d.*) \|$", table, re.MULTILINE):
             name, median, _, _, literal, java, *_ = row.split(" | ")
-            measured.append((words, name, median, literal, java))
+            if median[0].isdigit():  # not the head of the table
+                measured.append((words, name, median, literal, java))
     speed = README.partition("## Speed")[2].partition("## ")[0]
     said = re.findall(r"^\| ([\d,]+) \| `?(.+?)`? \| ([\d,]+) \| ([\d,-]+) \| ([\d.-]+) \|$", speed, re.MULTILINE)
     assert said == measured
