@@ -58,6 +58,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
         if (text == null) {
             text = new ByteArrayOutputStream();
             batches.put(end, text);
+            size += 200; // about what Java adds
         }
         text.write(line, 0, line.length);
         text.write('\n');

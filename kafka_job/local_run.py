@@ -44,6 +44,9 @@ USE_CLASS_ARCHIVE = f"-XX:SharedArchiveFile={CLASS_ARCHIVE} -Xlog:cds=off -Xlog:
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 UTF8_OUTPUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 -Dsun.stderr.encoding=UTF-8"
 
+# Python processes are called through Beam, whose gRPC at times logs a stack trace at the end of a good run.
+NO_JAVA_LOGGING = "-Djava.util.logging.config.file=/dev/null"  # Flink itself logs in another way
+
 
 def run_locally(job: Job, checkpoint: Path | None) -> None:
     """Run a job to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
@@ -110,7 +113,7 @@ def prepare_java(with_beam: bool) -> None:
         with_beam: whether Python functions run in processes of their own.
     """
     os.environ["JAVA_HOME"] = find_java()
-    options = UTF8_OUTPUT
+    options = f"{UTF8_OUTPUT} {NO_JAVA_LOGGING}"
     if CLASS_ARCHIVE.exists() and " " not in str(CLASS_ARCHIVE):  # PyFlink splits JVM_ARGS at white space
         options += f" {USE_CLASS_ARCHIVE}"
     prepend("JVM_ARGS", options, " ")

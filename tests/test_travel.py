@@ -138,11 +138,11 @@ def test_a_task_manager_that_cannot_see_the_repository(
     assert read_files(tmp_path / "out") == expected_rows(script, records)
 
 
-def copy_with_edits(folder: Path, edits: dict[str, tuple[str, str]]) -> Path:
-    """A copy of the running totals and all that they import, with one edit in each of some files; its path."""
+def copy_with_edits(folder: Path, *edits: tuple[str, str, str]) -> Path:
+    """A copy of the running totals and all that they import, with some edits, (file, old, new); its path."""
     folder.mkdir()
     script = copy_script(folder, connectors=True, script=TOTALS)
-    for name, (old, new) in edits.items():
+    for name, old, new in edits:
         text = (folder / name).read_text("utf-8")
         assert old in text
         (folder / name).write_text(text.replace(old, new), "utf-8")
@@ -154,8 +154,8 @@ def test_imported_functions_travel_to_python_processes_too(
     blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
     """Where Python has no shared library, every job runs in this mode; of the examples, only the literal one does."""
-    mode = ('"python.execution-mode": "thread"', '"python.execution-mode": "process"')
-    script = copy_with_edits(blind_cluster.hidden / "processes", {"word_count.py": mode})
+    mode = ("word_count.py", '"python.execution-mode": "thread"', '"python.execution-mode": "process"')
+    script = copy_with_edits(blind_cluster.hidden / "processes", mode)
     topic = new_topic()
     records = topic.produce(random_lines(11, 100, partitions=1))
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
@@ -168,11 +168,9 @@ def test_what_does_not_travel_is_not_found(
     blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
     """The tests above can fail: without take_modules_along, imported functions are not there."""
-    edits = {
-        "kafka_job/job.py": ("        take_modules_along()\n", ""),
-        "kafka_job/run.py": ('"restart-strategy.type": "exponential-delay"', '"restart-strategy.type": "none"'),
-    }
-    script = copy_with_edits(blind_cluster.hidden / "no-modules", edits)
+    stay = ("kafka_job/job.py", "        take_modules_along()\n", "")
+    once = ("kafka_job/job.py", '"restart-strategy.type": "exponential-delay"', '"restart-strategy.type": "none"')
+    script = copy_with_edits(blind_cluster.hidden / "no-modules", stay, once)
     topic = new_topic()
     topic.produce(random_lines(12, 10, partitions=1))
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
