@@ -141,12 +141,14 @@ def metric_total(web_ui: str, name: str) -> float:
     return total
 
 
-def fuzzed_records(number: int, random_seed: int) -> list[Record]:
-    """Any bytes, any Unicode, nulls; timestamps out of order, equal, and decades apart."""
-    texts = st.text(st.characters(exclude_categories=["Cs"]))
-    values = (
-        st.none() | st.binary() | texts.map(str.encode) | st.lists(texts).map(lambda words: " ".join(words).encode())
-    )
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+ANY_VALUE = (
+    st.none() | st.binary() | TEXTS.map(str.encode) | st.lists(TEXTS).map(lambda words: " ".join(words).encode())
+)
+
+
+def fuzzed_records(number: int, random_seed: int, values: st.SearchStrategy[bytes | None] = ANY_VALUE) -> list[Record]:
+    """Records with such values, by default any bytes, any Unicode, nulls; timestamps out of order and decades apart."""
     times = st.sampled_from([0, 1, 4_999, 5_000, START]) | st.integers(0, START) | st.integers(START, START + 60_000)
     found: list[Record] = []
 

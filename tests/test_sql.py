@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from conftest import Job, Topic
-from support import SQL, START, Record, expected_counts, lines, random_lines, read_files, wait_for
+from support import SQL, START, expected_counts, fuzzed_records, lines, random_lines, read_files, wait_for
 
 TRICKY = [  # spaces of Python and of Java, what only looks like one, and what SQL or a pattern may take for its own
     *map(chr, [*range(33), 0x7F, 0x84, 0x85, 0x86, 0xA0, 0xAD, 0x1680, 0x180E, *range(0x2000, 0x2010)]),
@@ -19,21 +18,7 @@ TRICKY = [  # spaces of Python and of Java, what only looks like one, and what S
 ]
 
 
-def valid_records(number: int, random_seed: int) -> list[Record]:
-    """Any valid UTF-8, much of it tricky, and nulls; timestamps out of order, equal, and decades apart."""
-    character = st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"])
-    values = st.none() | st.text(character, max_size=40).map(str.encode)
-    times = st.sampled_from([0, 1, 4_999, 5_000, START]) | st.integers(0, START + 60_000)
-    found: list[Record] = []
-
-    @seed(random_seed)
-    @settings(max_examples=number, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(values, times, st.integers(0, 1))
-    def collect(value: bytes | None, timestamp: int, partition: int) -> None:
-        found.append(Record(value, timestamp, partition, key=b"key"))
-
-    collect()
-    return found
+VALID = st.none() | st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"])).map(str.encode)
 
 
 def test_same_rows_as_python(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -42,7 +27,7 @@ def test_same_rows_as_python(new_topic: Callable[..., Topic], start_job: Callabl
     points = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     every = "".join(f"a{chr(point)}b" if point < 0x10000 else chr(point) for point in points)
     pieces = [every[start : start + 200_000] for start in range(0, len(every), 200_000)]
-    records = valid_records(2_000, random_seed=6)
+    records = fuzzed_records(2_000, random_seed=6, values=VALID)
     records += lines(*pieces, "x" * 900_000, "a " * 450_000, "\u3000".join(["é"] * 9))
     topic.produce(records)
     arguments = [*topic.arguments(), "--start", "earliest", "--bounded", "--max-delay", str(60 * 366 * 24 * 3600)]
