@@ -24,7 +24,7 @@ from kafka_job import JobParser, Plan, batch_lines, line_schema, positive, repor
 
 from pyflink.common import Duration, Time, Types, WatermarkStrategy
 from pyflink.common.serialization import Encoder
-from pyflink.datastream import DataStream, OutputTag, ProcessWindowFunction, StreamExecutionEnvironment
+from pyflink.datastream import DataStream, KeyedStream, OutputTag, ProcessWindowFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, OutputFileConfig, RollingPolicy
 from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
@@ -98,8 +98,8 @@ class MakeRows(ProcessWindowFunction):
             yield "\n".join([f"{start}\t{word}\t{count}" for word, count in counts.items()])
 
 
-def count_words(batches: DataStream, window: int) -> DataStream:
-    """Count words per window of `window` seconds: batches of lines come in, rows go out when their window closes."""
+def key_by_shard(batches: DataStream) -> KeyedStream:
+    """The words of batches of lines, counted, all counts of a shard in the same place."""
     # A call from Flink's JVM to Python costs as much for one line as for 100,000. So lines come in batches, each as one
     # text: b"hello hello\nworld\n"
     words = batches.map(split_lines).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
@@ -108,9 +108,13 @@ def count_words(batches: DataStream, window: int) -> DataStream:
     # however many words there are. So the key is a shard: (6, {"hello": 2}), (67, {"world": 1})
     pairs = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
     pairs.name("count in batch").uid("count-by-shard")
+    return pairs.key_by(lambda pair: pair[0], key_type=Types.INT())
 
+
+def count_words(batches: DataStream, window: int) -> DataStream:
+    """Count words per window of `window` seconds: batches of lines come in, rows go out when their window closes."""
     rows = (
-        pairs.key_by(lambda pair: pair[0], key_type=Types.INT())
+        key_by_shard(batches)
         .window(TumblingEventTimeWindows.of(Time.seconds(window)))
         .side_output_late_data(LATE)
         .reduce(add_counts, MakeRows(), output_type=Types.STRING())  # "2026-11-22T14:00:05Z\thello\t3"

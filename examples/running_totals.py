@@ -27,7 +27,7 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
-from word_count import SETTINGS, SHARDS, Pair, count_by_shard, read_lines, split_lines, utc, write_rows
+from word_count import SETTINGS, SHARDS, Pair, key_by_shard, read_lines, utc, write_rows
 
 
 class Totals(KeyedProcessFunction):
@@ -91,12 +91,7 @@ def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
         batches: stream of bytes, as of `batch_lines`, with timestamps and watermarks.
         state_ttl: seconds after which a word that was not seen is forgotten; None: never.
     """
-    words = batches.map(split_lines).name("split into words").uid("split-lines")
-    counts = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
-    counts.name("count in batch").uid("count-by-shard")
-    totals = counts.key_by(lambda pair: pair[0], key_type=Types.INT()).process(
-        Totals(state_ttl), output_type=Types.STRING()
-    )
+    totals = key_by_shard(batches).process(Totals(state_ttl), output_type=Types.STRING())
     return totals.name("running totals").uid(f"totals-in-{SHARDS}-shards")
 
 

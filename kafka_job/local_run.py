@@ -40,7 +40,7 @@ SETTINGS = {
 WITHOUT_BEAM = Path(__file__).resolve().parent / "without_beam"
 CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
 # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
-USE_CLASS_ARCHIVE = f"-XX:SharedArchiveFile={CLASS_ARCHIVE} -Xlog:cds=off -Xlog:cds+dynamic=off"
+NO_ARCHIVE_WARNINGS = "-Xlog:cds=off -Xlog:cds+dynamic=off"
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 UTF8_OUTPUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 -Dsun.stderr.encoding=UTF-8"
 
@@ -115,7 +115,7 @@ def prepare_java(with_beam: bool) -> None:
     os.environ["JAVA_HOME"] = find_java()
     options = f"{UTF8_OUTPUT} {NO_JAVA_LOGGING}"
     if CLASS_ARCHIVE.exists() and " " not in str(CLASS_ARCHIVE):  # PyFlink splits JVM_ARGS at white space
-        options += f" {USE_CLASS_ARCHIVE}"
+        options += f" -XX:SharedArchiveFile={CLASS_ARCHIVE} {NO_ARCHIVE_WARNINGS}"
     prepend("JVM_ARGS", options, " ")
     # On the class path, where Flink's own jars are, its classes are loaded once, and from the archive.
     prepend("HADOOP_CLASSPATH", str(find_connector().resolve()))

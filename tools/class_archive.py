@@ -22,7 +22,7 @@ from broker import BrokerError, embedded_broker
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from kafka_job.local_run import CLASS_ARCHIVE  # noqa: E402
+from kafka_job.local_run import CLASS_ARCHIVE, NO_ARCHIVE_WARNINGS  # noqa: E402
 
 
 def archive_java_classes() -> None:
@@ -48,7 +48,7 @@ def archive_flink_classes() -> None:
         with contextlib.closing(KafkaProducer(bootstrap_servers=servers)) as producer:
             producer.send("input", b"hello world").get(10)
         archive = Path(temporary, "classes.jsa")
-        options = f"-XX:ArchiveClassesAtExit={archive} -Xlog:cds=off -Xlog:cds+dynamic=off"
+        options = f"-XX:ArchiveClassesAtExit={archive} {NO_ARCHIVE_WARNINGS}"
         # Java writes the archive after Python has ended; captured output ends only when Java does.
         subprocess.run(
             [
