@@ -61,7 +61,8 @@ def identity_of_job(options: argparse.Namespace, state: str) -> dict[str, str]:
         [described] = admin.describe_topics([options.topic])
     return {
         "topic": options.topic,
-        "id of the topic": str(described["topic_id"]),  # another one if the topic was deleted and created again
+        # Another one if the topic was deleted and created again; Redpanda has none.
+        "id of the topic": str(described.get("topic_id")),
         "output": options.output or "stdout",
         "state": state,
         "Flink": ".".join(FLINK_VERSION.split(".")[:2]),

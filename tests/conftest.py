@@ -235,6 +235,8 @@ class Cluster:
             "taskmanager.numberOfTaskSlots": slots,
             "heartbeat.interval": 2000,
             "heartbeat.timeout": 10000,
+            # Python processes are called through Beam, whose gRPC at times logs a stack trace to where rows go.
+            "env.java.opts.taskmanager": "-Djava.util.logging.config.file=/dev/null",
         }
         (conf / "workers").write_text("localhost\n" * task_managers)
         stock = (conf / "config.yaml").read_text().splitlines()
