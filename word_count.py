@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from zlib import crc32
 
-from kafka_job import JobParser, Plan, batch_lines, line_schema, positive, report, run
+from kafka_job import JobParser, Plan, batch_lines, keep_watermark, line_schema, positive, report, run
 
 from pyflink.common import Duration, Time, Types, WatermarkStrategy
 from pyflink.common.serialization import Encoder
@@ -108,7 +108,8 @@ def key_by_shard(batches: DataStream) -> KeyedStream:
     # however many words there are. So the key is a shard: (6, {"hello": 2}), (67, {"world": 1})
     pairs = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
     pairs.name("count in batch").uid("count-by-shard")
-    return pairs.key_by(lambda pair: pair[0], key_type=Types.INT())
+    # Flink forgets in a restart how far event time had come; a late word would open its closed window again.
+    return keep_watermark(pairs.key_by(lambda pair: pair[0], key_type=Types.INT()))
 
 
 def count_words(batches: DataStream, window: int) -> DataStream:

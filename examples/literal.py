@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
-from kafka_job import JobParser, Plan, positive, run
+from kafka_job import JobParser, Plan, keep_watermark, positive, run
 
 from pyflink.common import Time, Types
 from pyflink.common.serialization import SimpleStringSchema
@@ -82,7 +82,7 @@ def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, 
     ones = words.map(with_one, output_type=Types.TUPLE([Types.STRING(), Types.LONG()])).name("with one").uid("with-one")
 
     # key_by sends all pairs of a word to the same worker, so that one place sees all of them. That is a shuffle.
-    by_word = ones.key_by(word_of, key_type=Types.STRING())
+    by_word = keep_watermark(ones.key_by(word_of, key_type=Types.STRING()))
 
     # A window collects the pairs of 5 seconds of event time; reduce adds up two of them until one is left.
     rows = (

@@ -6,15 +6,17 @@ to `run`. What is behind them, one trade a module:
     options.py         the flags that every job has
     run.py             check a set-up, then run the job: on a cluster, or here
     local_run.py       a Flink of our own: start it, stop it in good order
+    cluster.py         hand a job to the cluster of 'flink run'
     checks.py          what is wrong with a set-up, one sentence each
     offsets.py         where to start and where to end
     checkpoints.py     find them, read them, and go on from them
     job.py             the pipeline, and what travels with it
     failures.py        why a job has failed
     batches.py         lines in batches for Python (BatchLines.java)
+    watermarks.py      a watermark that survives a restart (KeepWatermark.java)
     report.py          what was not counted (Tally.java)
     sql.py             from lines to SQL, and back
-    java_operators.py  how the two Java operators become part of a job
+    java_operators.py  how the Java operators become part of a job
 """
 
 import sys
@@ -29,11 +31,13 @@ from kafka_job.options import JobParser, positive
 from kafka_job.report import report
 from kafka_job.run import run
 from kafka_job.sql import query, tables_with_lines
+from kafka_job.watermarks import keep_watermark
 
 __all__ = [
     "JobParser",
     "Plan",
     "batch_lines",
+    "keep_watermark",
     "line_schema",
     "positive",
     "query",

@@ -1,10 +1,9 @@
-"""Find the newest checkpoint, keep others away from it, read it, and go on from it."""
+"""A folder of checkpoints: take it for one run, find the newest checkpoint, read it, and go on from it."""
 
 import argparse
 import fcntl
 import json
 import os
-import re
 import struct
 import sys
 import tempfile
@@ -12,43 +11,80 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from kafka_job.offsets import Offsets, Plan, make_plan
+from kafka_job.offsets import Offsets, Plan, ask_for_offsets, check_group, make_plan
 
 from kafka import KafkaAdminClient
 from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
+from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 from pyflink.version import __version__ as FLINK_VERSION
 
+OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
+LOCK_TIMEOUT = 10.0  # seconds; the JVM of a run that was killed ends about 1 s after it
 
-def checkpoint_settings(folder: Path | str) -> dict[str, str]:
+
+def checkpoint_settings(folder: Path) -> dict[str, str]:
     """Flink's settings for checkpoints that are still there after a crash."""
     return {
-        "execution.checkpointing.dir": f"file://{folder}",
+        "execution.checkpointing.dir": folder.as_uri(),
+        "execution.checkpointing.savepoint-dir": folder.as_uri(),  # of 'flink stop'
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
     }
 
 
+def checkpoint_id(metadata: Path) -> int:
+    """The number of a checkpoint; a run that goes on from one counts on. A file's time may change when it is copied.
+
+    Flink's file begins with a magic number, its format's version, and that number (see MetadataSerializers).
+
+    Raises:
+        SystemExit: the file is damaged.
+    """
+    with metadata.open("rb") as file:
+        head = file.read(16)
+    if len(head) < 16 or head[:4] != bytes.fromhex("4960672d"):
+        sys.exit(damaged(metadata.parent, "its file _metadata is not Flink's"))
+    return struct.unpack(">iiq", head)[2]
+
+
+def damaged(checkpoint: Path | str, why: str) -> str:
+    """What to do where a checkpoint cannot be read. None is taken in its place: an older one would write rows again."""
+    return f"The checkpoint {checkpoint} cannot be read ({why}); {OTHER_FOLDER}"
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint or savepoint in a folder; Flink writes its _metadata last, and at once."""
+    """The newest complete checkpoint or savepoint in a folder; Flink writes its _metadata last, and at once.
+
+    Raises:
+        SystemExit: one of them is damaged.
+    """
     complete = [*folder.glob("*/chk-*/_metadata"), *folder.glob("savepoint-*/_metadata")]
-    return max(complete, key=lambda file: file.stat().st_mtime_ns).parent if complete else None
+    return max(complete, key=checkpoint_id).parent if complete else None
 
 
 # --- Whose checkpoints they are -------------------------------------------------------------------------------------
 
 
 def lock(folder: Path) -> int:
-    """Take a folder of checkpoints for this process, until it ends, in whatever way; its job.json as an open file.
+    """Take a folder of checkpoints until this process ends, in whatever way, and all that it gives the file to.
+
+    Returns:
+        the folder's job.json as an open file.
 
     Raises:
         SystemExit: another run uses the folder.
     """
-    file = os.open(folder / "job.json", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(f"Another run uses {folder}; stop that one, or choose another folder: --checkpoint-dir DIR")
-    return file
+    file = os.open(folder / "job.json", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
+            time.sleep(0.1)
 
 
 def identity_of_job(options: argparse.Namespace, state: str) -> dict[str, str]:
@@ -77,131 +113,226 @@ def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
     return None
 
 
-def open_checkpoints(options: argparse.Namespace, state: str) -> Path | None:
-    """Take the folder --checkpoint-dir for this run, and find the newest checkpoint in it.
+def take_folder(folder: Path, options: argparse.Namespace, state: str) -> int:
+    """Take a folder of checkpoints for this run.
+
+    Returns:
+        an open file; the folder is taken for as long as any process has it open.
 
     Raises:
-        SystemExit: another run uses the folder, or its checkpoints are of another job.
+        KafkaError: the broker does not answer.
+        SystemExit: another run uses the folder, or what is in it is of another job.
     """
-    folder = Path(options.checkpoint_dir)
     file = lock(folder)
     job = identity_of_job(options, state)
-    checkpoint = newest_checkpoint(folder)
-    if checkpoint is None:
-        os.truncate(file, 0)
-        os.pwrite(file, json.dumps(job, indent=2).encode(), 0)
-        return None
-    try:
-        before = json.loads(os.pread(file, 10_000, 0))
-    except ValueError:
-        before = {}
-    if changed := difference(before, job):
-        mend = "choose another folder: --checkpoint-dir DIR"
-        sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {mend}")
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((checkpoint / "_metadata").stat().st_mtime))
-    print(f"Going on from {checkpoint} of {made}.", file=sys.stderr, flush=True)
-    return checkpoint
+    if newest_checkpoint(folder):
+        try:
+            before = json.loads(os.pread(file, 10_000, 0))
+        except ValueError:
+            before = {}
+        if changed := difference(before, job):
+            sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {OTHER_FOLDER}")
+    os.truncate(file, 0)
+    os.pwrite(file, json.dumps(job, indent=2).encode(), 0)
+    return file
 
 
-# --- What they have read --------------------------------------------------------------------------------------------
+# --- What was read --------------------------------------------------------------------------------------------------
 
 
-def record_start(plan: Plan, folder: Path) -> None:
-    """Note where a run starts to read: a checkpoint made before it has found all partitions does not tell."""
+def record_start(folder: Path, plan: Plan, committed: Offsets, checkpoint: Path | None) -> None:
+    """Note where a run starts: a checkpoint that is made before it has found all partitions does not tell."""
+    noted = {"start": plan.start, "committed": committed, "after": checkpoint and str(checkpoint)}
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        json.dump(plan.start, file)
+        json.dump(noted, file)
     Path(file.name).replace(folder / "start.json")
 
 
-def recorded_start(folder: Path) -> Offsets:
-    """What `record_start` has noted last."""
+def recorded_start(folder: Path, checkpoint: Path | None, committed: Offsets) -> Offsets | None:
+    """Where the run began that has left `checkpoint`; None if no run did.
+
+    Without a checkpoint that run has kept nothing of what it has read, so it begins once more.
+
+    Args:
+        committed: the offsets of the group. They move with each checkpoint.
+
+    Raises:
+        SystemExit: there is no checkpoint, but there was one.
+    """
     file = folder / "start.json"
     if not file.exists():
-        return {}
-    return {int(partition): offset for partition, offset in json.loads(file.read_text()).items()}
+        return {} if checkpoint else None
+    noted = json.loads(file.read_text())
+    start, before = ({int(key): offset for key, offset in noted[name].items()} for name in ("start", "committed"))
+    if checkpoint is None and (noted["after"] or before != committed):
+        elsewhere = "go on from the savepoint with which it was stopped (flink run -s SAVEPOINT)"
+        sys.exit(
+            f"The last run with {folder} has made checkpoints, but left none there; {elsewhere}, or {OTHER_FOLDER}"
+        )
+    return start
 
 
-def offsets_of_coordinator(state: bytes, topic: str) -> Offsets:
-    """All partitions, as the coordinator of a Kafka source has them in a checkpoint.
+def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
+    """Up to which offset a checkpoint has read each partition of a topic, as far as it has found them.
 
-    It keeps each with the offsets of its start and end. For a partition that is assigned to a reader this is its end,
-    or its start where it has no end: a reader that still has it knows better, see `offsets_of_reader`.
+    Args:
+        checkpoint: path or URI of a checkpoint or savepoint.
 
-    The bytes are those of the Kafka connector's KafkaPartitionSplitSerializer (version 0): length and name of the
-    topic, partition, start, end or -2**63; and then 0 if it is assigned, else 1.
+    Raises:
+        SystemExit: the checkpoint cannot be read.
     """
-    offsets = {}
-    for found in re.findall(_name(topic) + b"(.{24})", state, re.DOTALL):
-        partition, start, end, unassigned = struct.unpack(">iqqi", found)
-        offsets[partition] = start if unassigned or end < 0 else end
-    return offsets
-
-
-def offsets_of_reader(state: bytes, topic: str) -> Offsets:
-    """The partitions that a reader of a Kafka source has in a checkpoint, each with the offset that comes next.
-
-    The bytes are as for `offsets_of_coordinator`, without what comes after the end.
-    """
-    found = re.findall(_name(topic) + b"(.{12})", state, re.DOTALL)
-    return dict(struct.unpack(">iq", one) for one in found)
-
-
-def _name(topic: str) -> bytes:
-    return re.escape(len(topic.encode()).to_bytes(2, "big") + topic.encode())
-
-
-def checkpoint_offsets(checkpoint: Path, topic: str) -> Offsets:
-    """Up to which offset a checkpoint has read each partition of a topic, as far as it tells."""
     offsets: Offsets = {}
-    for operator in operators_of(checkpoint):
-        coordinator = operator.getCoordinatorState()
-        if not coordinator:
-            continue  # not a source
-        offsets |= offsets_of_coordinator(bytes(coordinator.getData()), topic)
-        for subtask in operator.getStates().toArray():
-            for state in subtask.getManagedOperatorState().toArray():
-                stream = state.openInputStream()
-                offsets |= offsets_of_reader(stream.readAllBytes(), topic)
-                stream.close()
-    return offsets
-
-
-def operators_of(checkpoint: Path) -> JavaObject:
-    """The states of the operators in a checkpoint, as Flink's OperatorState."""
-    jvm = get_gateway().jvm
-    load = jvm.org.apache.flink.runtime.checkpoint.Checkpoints.loadCheckpointMetadata
-    stream = jvm.java.io.DataInputStream(jvm.java.io.FileInputStream(str(checkpoint / "_metadata")))
     try:
-        return load(stream, jvm.Thread.currentThread().getContextClassLoader(), str(checkpoint)).getOperatorStates()
+        for operator in operators_of(checkpoint).toArray():
+            if is_source(operator):
+                splits = [*splits_of_coordinator(operator), *splits_of_readers(operator)]
+                offsets |= {split.getPartition(): offset for split, offset in splits if split.getTopic() == topic}
+    except (Py4JJavaError, ValueError) as error:
+        sys.exit(damaged(checkpoint, str(error.java_exception if isinstance(error, Py4JJavaError) else error)))
+    return {partition: max(offset, 0) for partition, offset in offsets.items()}  # -2: nothing was read
+
+
+def operators_of(checkpoint: str) -> JavaObject:
+    """The states of the operators in a checkpoint, as Flink's OperatorState.
+
+    Args:
+        checkpoint: path or URI.
+
+    Raises:
+        Py4JJavaError: there is no such checkpoint, or it cannot be read.
+    """
+    jvm = get_gateway().jvm
+    storage = jvm.org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAccess
+    location = storage.resolveCheckpointPointer(checkpoint)
+    stream = jvm.java.io.DataInputStream(location.getMetadataHandle().openInputStream())
+    try:
+        load = jvm.org.apache.flink.runtime.checkpoint.Checkpoints.loadCheckpointMetadata
+        loader = jvm.Thread.currentThread().getContextClassLoader()
+        return load(stream, loader, location.getExternalPointer()).getOperatorStates()
     finally:
         stream.close()
+
+
+def is_source(operator: JavaObject) -> bool:
+    """Whether an operator is the Kafka source of a plan."""
+    return operator.getOperatorUid().orElse("").startswith(Plan.source_uid)
+
+
+def splits_of_coordinator(operator: JavaObject) -> list[tuple[JavaObject, int]]:
+    """All partitions that a source has found, each with the offset up to which it was read.
+
+    For one that is given to a reader that is its end, or its start where it has no end: a reader that still has it
+    knows better, see `splits_of_readers`.
+
+    Returns:
+        the connector's KafkaPartitionSplit, and the offset; -2 stands for the partition's start.
+
+    Raises:
+        Py4JJavaError, ValueError: the state is not what this version of Flink and of the connector writes.
+    """
+    state = bytes(operator.getCoordinatorState().getData())
+    version, version_of_kafka, length = struct.unpack(">iii", state[:12])  # as SourceCoordinator writes them
+    if version != 1:
+        raise ValueError(f"version {version} of the state of a source's coordinator")
+    kafka = get_gateway().jvm.org.apache.flink.connector.kafka.source.enumerator
+    found = kafka.KafkaSourceEnumStateSerializer().deserialize(version_of_kafka, state[12 : 12 + length])
+    given = [
+        (split, split.getStoppingOffset().orElse(split.getStartingOffset()))
+        for split in found.assignedSplits().toArray()
+    ]
+    return given + [(split, split.getStartingOffset()) for split in found.unassignedSplits().toArray()]
+
+
+def splits_of_readers(operator: JavaObject) -> list[tuple[JavaObject, int]]:
+    """The partitions that the readers of a source have not read to their end, each with the offset that comes next.
+
+    Returns, Raises: as `splits_of_coordinator`.
+    """
+    jvm = get_gateway().jvm
+    serializer = jvm.org.apache.flink.connector.kafka.source.split.KafkaPartitionSplitSerializer()
+    bytes_of = jvm.org.apache.flink.api.common.typeutils.base.array.BytePrimitiveArraySerializer.INSTANCE
+    versioned = jvm.org.apache.flink.core.io.SimpleVersionedSerialization
+    splits = []
+    for subtask in operator.getStates().toArray():
+        for state in subtask.getManagedOperatorState().toArray():
+            stream = state.openInputStream()
+            view = jvm.org.apache.flink.core.memory.DataInputViewStreamWrapper(stream)
+            for place in state.getStateNameToPartitionOffsets()["SourceReaderState"].getOffsets():
+                stream.seek(place)
+                splits.append(versioned.readVersionAndDeSerialize(serializer, bytes_of.deserialize(view)))
+            stream.close()
+    return [(split, split.getStartingOffset()) for split in splits]
 
 
 # --- Going on -------------------------------------------------------------------------------------------------------
 
 
-def go_on(plan: Plan, checkpoint: Path) -> Plan:
+def plan_in(folder: Path, options: argparse.Namespace, settings: dict[str, str]) -> Plan:
+    """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
+
+    Raises:
+        KafkaError: the broker does not answer.
+        SystemExit: something is wrong with the checkpoint, the topic or the group.
+    """
+    topic = ask_for_offsets(options)
+    checkpoint = newest_checkpoint(folder)
+    read = recorded_start(folder, checkpoint, topic.committed)
+    if checkpoint:
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((checkpoint / "_metadata").stat().st_mtime))
+        print(f"Going on from {checkpoint} of {made}.", file=sys.stderr, flush=True)
+        read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
+    check_group(options, topic)
+    plan = make_plan(options, settings | checkpoint_settings(folder), topic, read)
+    record_start(folder, plan, topic.first | topic.committed, checkpoint)
+    if not checkpoint:
+        return plan
+    # Flink deletes the checkpoint once it has a newer one.
+    return go_on(plan, str(checkpoint), {"execution.state-recovery.claim-mode": "CLAIM"})
+
+
+def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, str]) -> Plan:
+    """The plan of a run that goes on from a savepoint, which stays as it is.
+
+    Args:
+        savepoint: path or URI.
+
+    Raises: as `plan_in`.
+    """
+    topic = ask_for_offsets(options)
+    read = checkpoint_offsets(savepoint, options.topic)
+    check_group(options, topic)
+    return go_on(make_plan(options, settings, topic, read, bounded_by_flink=True), savepoint, {})
+
+
+def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> Plan:
     """The plan with the state of a checkpoint, except that of the source.
 
     A bounded source that is restored never ends (FLINK-31006), and one restored from a bounded run ends where that had
     its end. So the source is a new one, by its uid, that starts at the offsets which the checkpoint has read up to.
     """
     recovery = {
-        "execution.state-recovery.path": f"file://{checkpoint}",
-        "execution.state-recovery.claim-mode": "CLAIM",  # Flink deletes the checkpoint once it has a newer one
-        "execution.state-recovery.ignore-unclaimed-state": "true",  # that of the former source
+        "execution.state-recovery.path": checkpoint,
+        "execution.state-recovery.ignore-unclaimed-state": "true",  # that of the former source; see check_state
     }
-    uid = f"kafka-source after {checkpoint.parent.name}/{checkpoint.name}"
-    return replace(plan, settings=plan.settings | recovery, source_uid=uid)
+    uid = f"{Plan.source_uid} after {'/'.join(checkpoint.rstrip('/').split('/')[-2:])}"
+    return replace(plan, settings=plan.settings | settings | recovery, source_uid=uid, after=checkpoint)
 
 
-def plan_from(checkpoint: Path | None, folder: Path, options: argparse.Namespace, settings: dict[str, str]) -> Plan:
-    """The plan of a run that keeps its checkpoints in `folder`, and goes on from `checkpoint` if there is one.
+def check_state(environment: StreamExecutionEnvironment, plan: Plan) -> None:
+    """Exit with one sentence where a pipeline would leave out a part of the checkpoint that it goes on from.
 
     Raises:
-        KafkaError: the broker does not answer.
+        SystemExit: an operator with state, other than the source, is not in the pipeline any more.
     """
-    read = recorded_start(folder) | checkpoint_offsets(checkpoint, options.topic) if checkpoint else None
-    plan = make_plan(options, settings | checkpoint_settings(folder), read)
-    record_start(plan, folder)
-    return go_on(plan, checkpoint) if checkpoint else plan
+    if not plan.after:
+        return
+    loader = get_gateway().jvm.Thread.currentThread().getContextClassLoader()
+    graph = environment._j_stream_execution_environment.getStreamGraph(False).getJobGraph(loader)
+    there = {
+        str(pair.getGeneratedOperatorID()) for vertex in graph.getVerticesAsArray() for pair in vertex.getOperatorIDs()
+    }
+    for operator in operators_of(plan.after).toArray():
+        if operator.getStateSize() and not is_source(operator) and str(operator.getOperatorID()) not in there:
+            name = operator.getOperatorUid().orElse(None) or operator.getOperatorName().orElse("without a name")
+            lost = f"the job has no operator '{name}' any more, whose state is in {plan.after}"
+            sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {OTHER_FOLDER}")

