@@ -27,8 +27,8 @@ LOCK_TIMEOUT = 10.0  # seconds; the JVM of a run that was killed ends about 1 s 
 def checkpoint_settings(folder: Path) -> dict[str, str]:
     """Flink's settings for checkpoints that are still there after a crash."""
     return {
-        "execution.checkpointing.dir": folder.as_uri(),
-        "execution.checkpointing.savepoint-dir": folder.as_uri(),  # of 'flink stop'
+        "execution.checkpointing.dir": f"file://{folder}",
+        "execution.checkpointing.savepoint-dir": f"file://{folder}",  # of 'flink stop'
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
     }
 

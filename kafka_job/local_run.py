@@ -243,7 +243,7 @@ def stop_job(running: JobClient, folder: Path, drain: bool) -> Path:
     canonical = java_gateway.get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType.CANONICAL
     said = time.monotonic()
     while True:
-        stopped = running._j_job_client.stopWithSavepoint(drain, folder.as_uri(), canonical)
+        stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
         while not stopped.isDone():
             raise_failure(running)
             if time.monotonic() > said + PROGRESS:

@@ -162,11 +162,19 @@ def test_checkpoints_without_a_folder_go_with_a_good_run(tmp_path: Path, stop: l
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool, stop: local_run.Stop) -> None:
-    with pytest.raises(SystemExit) as raised, local_run.checkpoint_folder(None, stop) as folder:
-        if complete:
-            (folder / "job" / "chk-1").mkdir(parents=True)
-            (folder / "job" / "chk-1" / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, 1))
-        sys.exit("The job has failed.")
+    folders = []
+
+    def run_that_fails() -> None:
+        with local_run.checkpoint_folder(None, stop) as folder:
+            folders.append(folder)
+            if complete:
+                (folder / "job" / "chk-1").mkdir(parents=True)
+                (folder / "job" / "chk-1" / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, 1))
+            sys.exit("The job has failed.")
+
+    with pytest.raises(SystemExit) as raised:
+        run_that_fails()
+    [folder] = folders
     assert folder.exists() == complete
     said = [
         "The job has failed.",

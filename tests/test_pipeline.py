@@ -28,7 +28,7 @@ def environment() -> Iterator[StreamExecutionEnvironment]:
     """The job's own local environment; what it changes in this process is put back."""
     variables, folder = dict(os.environ), Path.cwd()
     job.take_modules_along()
-    local_run.prepare_java(with_beam=False)
+    local_run.prepare_java(with_beam=False, keep_open=2)
     yield job.create_environment(word_count.SETTINGS | local_run.SETTINGS)
     os.environ.clear()
     os.environ.update(variables)
@@ -85,6 +85,7 @@ def test_every_operator_has_a_name_and_a_uid(environment: StreamExecutionEnviron
     assert {node.getTransformationUID(): node.getOperatorName() for node in nodes} == {
         "source": "Source: source",
         "split-lines": "split into words, count in batch, _stream_key_by_map_operator",
+        "keep-watermark": "keep watermark",
         "count-in-128-shards": "count per 5 s window",
         "late": "late, number of words",
         "report-lateWords": "report lateWords",
