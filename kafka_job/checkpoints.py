@@ -28,7 +28,6 @@ def checkpoint_settings(folder: Path) -> dict[str, str]:
     """Flink's settings for checkpoints that are still there after a crash."""
     return {
         "execution.checkpointing.dir": f"file://{folder}",
-        "execution.checkpointing.savepoint-dir": f"file://{folder}",  # of 'flink stop'
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
     }
 
@@ -39,25 +38,27 @@ def checkpoint_id(metadata: Path) -> int:
     Flink's file begins with a magic number, its format's version, and that number (see MetadataSerializers).
 
     Raises:
-        SystemExit: the file is damaged.
+        Unreadable: the file is damaged.
     """
     with metadata.open("rb") as file:
         head = file.read(16)
     if len(head) < 16 or head[:4] != bytes.fromhex("4960672d"):
-        sys.exit(damaged(metadata.parent, "its file _metadata is not Flink's"))
+        raise Unreadable(metadata.parent, "its file _metadata is not one of Flink's")
     return struct.unpack(">iiq", head)[2]
 
 
-def damaged(checkpoint: Path | str, why: str) -> str:
-    """What to do where a checkpoint cannot be read. None is taken in its place: an older one would write rows again."""
-    return f"The checkpoint {checkpoint} cannot be read ({why}); {OTHER_FOLDER}"
+class Unreadable(SystemExit):
+    """A checkpoint cannot be read; one sentence says so. No older one is taken, which would write rows again."""
+
+    def __init__(self, checkpoint: Path | str, why: object) -> None:
+        super().__init__(f"The checkpoint {checkpoint} cannot be read ({why}); {OTHER_FOLDER}")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint or savepoint in a folder; Flink writes its _metadata last, and at once.
 
     Raises:
-        SystemExit: one of them is damaged.
+        Unreadable: one of them is damaged.
     """
     complete = [*folder.glob("*/chk-*/_metadata"), *folder.glob("savepoint-*/_metadata")]
     return max(complete, key=checkpoint_id).parent if complete else None
@@ -140,36 +141,29 @@ def take_folder(folder: Path, options: argparse.Namespace, state: str) -> int:
 # --- What was read --------------------------------------------------------------------------------------------------
 
 
-def record_start(folder: Path, plan: Plan, committed: Offsets, checkpoint: Path | None) -> None:
+def record_start(folder: Path, plan: Plan) -> None:
     """Note where a run starts: a checkpoint that is made before it has found all partitions does not tell."""
-    noted = {"start": plan.start, "committed": committed, "after": checkpoint and str(checkpoint)}
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        json.dump(noted, file)
+        json.dump({"start": plan.start, "after": plan.after}, file)
     Path(file.name).replace(folder / "start.json")
 
 
-def recorded_start(folder: Path, checkpoint: Path | None, committed: Offsets) -> Offsets | None:
-    """Where the run began that has left `checkpoint`; None if no run did.
+def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> Offsets | None:
+    """Where the last run in a folder began, which has left `checkpoint`; None if there was no run.
 
-    Without a checkpoint that run has kept nothing of what it has read, so it begins once more.
-
-    Args:
-        committed: the offsets of the group. They move with each checkpoint.
+    A run that was killed before its first checkpoint has kept nothing, so the next one begins where it began.
 
     Raises:
-        SystemExit: there is no checkpoint, but there was one.
+        SystemExit: there is no checkpoint, but there was one, or may have been one.
     """
     file = folder / "start.json"
     if not file.exists():
         return {} if checkpoint else None
     noted = json.loads(file.read_text())
-    start, before = ({int(key): offset for key, offset in noted[name].items()} for name in ("start", "committed"))
-    if checkpoint is None and (noted["after"] or before != committed):
-        elsewhere = "go on from the savepoint with which it was stopped (flink run -s SAVEPOINT)"
-        sys.exit(
-            f"The last run with {folder} has made checkpoints, but left none there; {elsewhere}, or {OTHER_FOLDER}"
-        )
-    return start
+    if not checkpoint and (on_cluster or noted["after"]):
+        elsewhere = "if it was stopped with a savepoint elsewhere, go on from that one: flink run -s SAVEPOINT"
+        sys.exit(f"The last run with {folder} has left no checkpoint there; {elsewhere}; else {OTHER_FOLDER}")
+    return {int(partition): offset for partition, offset in noted["start"].items()}
 
 
 def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
@@ -179,7 +173,7 @@ def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
         checkpoint: path or URI of a checkpoint or savepoint.
 
     Raises:
-        SystemExit: the checkpoint cannot be read.
+        Unreadable: it is damaged, or not there any more.
     """
     offsets: Offsets = {}
     try:
@@ -188,7 +182,7 @@ def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
                 splits = [*splits_of_coordinator(operator), *splits_of_readers(operator)]
                 offsets |= {split.getPartition(): offset for split, offset in splits if split.getTopic() == topic}
     except (Py4JJavaError, ValueError) as error:
-        sys.exit(damaged(checkpoint, str(error.java_exception if isinstance(error, Py4JJavaError) else error)))
+        raise Unreadable(checkpoint, getattr(error, "java_exception", error)) from None
     return {partition: max(offset, 0) for partition, offset in offsets.items()}  # -2: nothing was read
 
 
@@ -267,8 +261,11 @@ def splits_of_readers(operator: JavaObject) -> list[tuple[JavaObject, int]]:
 # --- Going on -------------------------------------------------------------------------------------------------------
 
 
-def plan_in(folder: Path, options: argparse.Namespace, settings: dict[str, str]) -> Plan:
+def plan_in(folder: Path, options: argparse.Namespace, settings: dict[str, str], on_cluster: bool = False) -> Plan:
     """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
+
+    Args:
+        on_cluster: whether others than this library may have stopped the last run.
 
     Raises:
         KafkaError: the broker does not answer.
@@ -276,18 +273,18 @@ def plan_in(folder: Path, options: argparse.Namespace, settings: dict[str, str])
     """
     topic = ask_for_offsets(options)
     checkpoint = newest_checkpoint(folder)
-    read = recorded_start(folder, checkpoint, topic.committed)
+    read = recorded_start(folder, checkpoint, on_cluster)
     if checkpoint:
         made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((checkpoint / "_metadata").stat().st_mtime))
         print(f"Going on from {checkpoint} of {made}.", file=sys.stderr, flush=True)
         read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
     check_group(options, topic)
     plan = make_plan(options, settings | checkpoint_settings(folder), topic, read)
-    record_start(folder, plan, topic.first | topic.committed, checkpoint)
-    if not checkpoint:
-        return plan
-    # Flink deletes the checkpoint once it has a newer one.
-    return go_on(plan, str(checkpoint), {"execution.state-recovery.claim-mode": "CLAIM"})
+    if checkpoint:
+        # Flink deletes the checkpoint once it has a newer one.
+        plan = go_on(plan, str(checkpoint), {"execution.state-recovery.claim-mode": "CLAIM"})
+    record_start(folder, plan)
+    return plan
 
 
 def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, str]) -> Plan:

@@ -32,7 +32,7 @@ def submit(job: Job) -> None:
         if options.checkpoint_dir:
             folder = Path(options.checkpoint_dir)
             take_folder(folder, options, job.state)
-            plan = plan_in(folder, options, settings)
+            plan = plan_in(folder, options, settings, on_cluster=True)
         elif savepoint:
             plan = plan_after(savepoint, options, settings | place_for_checkpoints(configuration))
         else:

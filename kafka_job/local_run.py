@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from kafka_job.checkpoints import checkpoint_offsets, newest_checkpoint, plan_in, take_folder
+from kafka_job.checkpoints import Unreadable, checkpoint_offsets, newest_checkpoint, plan_in, take_folder
 from kafka_job.checks import find_connector, find_java
 from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
@@ -203,10 +203,11 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
 
 
 def raise_failure(running: JobClient) -> None:
-    """Raise Py4JJavaError where the job has failed."""
+    """Raise what a job has ended with that should still run: it has failed (Py4JJavaError), or someone has ended it."""
     end = running.get_job_execution_result()
     if end.done():
         end.result()
+        sys.exit("The job was stopped by another program; what it has read after its last checkpoint is not written.")
 
 
 def trigger_checkpoint(running: JobClient) -> JavaObject:
@@ -225,7 +226,13 @@ def has_read_all(plan: Plan, checkpoint: JavaObject) -> bool:
     """Whether a plan's end was reached in a checkpoint, a Java future of its path."""
     if checkpoint.isCompletedExceptionally():
         return False  # not all of the job's tasks run yet
-    read = plan.start | checkpoint_offsets(checkpoint.get(), plan.topic)
+    path = checkpoint.get()
+    try:
+        read = plan.start | checkpoint_offsets(path, plan.topic)
+    except Unreadable:
+        if Path(path.removeprefix("file:")).exists():
+            raise
+        return False  # Flink has deleted it, since it has a newer one
     return all(read[partition] >= offset for partition, offset in plan.end.items())
 
 

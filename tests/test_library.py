@@ -66,19 +66,21 @@ def test_going_on_takes_all_state_but_that_of_the_source(tmp_path: Path) -> None
 
 def test_start_of_a_run_is_recorded(tmp_path: Path) -> None:
     checkpoint = tmp_path / "chk-1"
-    assert checkpoints.recorded_start(tmp_path, None, {}) is None
-    assert checkpoints.recorded_start(tmp_path, checkpoint, {}) == {}
-    checkpoints.record_start(tmp_path, Plan("input", start={0: 3, 12: 4}), {0: 3}, checkpoint=None)
+    assert checkpoints.recorded_start(tmp_path, None, on_cluster=True) is None
+    assert checkpoints.recorded_start(tmp_path, checkpoint, on_cluster=True) == {}
+    checkpoints.record_start(tmp_path, Plan("input", start={0: 3, 12: 4}))
     assert [file.name for file in tmp_path.iterdir()] == ["start.json"]
-    assert checkpoints.recorded_start(tmp_path, checkpoint, {0: 5}) == {0: 3, 12: 4}
-    assert checkpoints.recorded_start(tmp_path, None, {0: 3}) == {0: 3, 12: 4}, "it was killed before its first one"
+    assert checkpoints.recorded_start(tmp_path, checkpoint, on_cluster=True) == {0: 3, 12: 4}
+    assert checkpoints.recorded_start(tmp_path, None, on_cluster=False) == {0: 3, 12: 4}, "killed before its first one"
 
 
-@pytest.mark.parametrize(("committed", "after"), [({0: 4}, None), ({0: 3}, Path("/chk-1"))])
-def test_a_checkpoint_that_is_gone_is_noticed(tmp_path: Path, committed: offsets.Offsets, after: Path | None) -> None:
-    checkpoints.record_start(tmp_path, Plan("input", start={0: 3}), {0: 3}, after)
-    with pytest.raises(SystemExit, match=r"has made checkpoints, but left none there; .* \(flink run -s SAVEPOINT\)"):
-        checkpoints.recorded_start(tmp_path, None, committed)
+@pytest.mark.parametrize(("on_cluster", "after"), [(True, None), (False, "/chk-1")])
+def test_a_checkpoint_that_is_gone_is_noticed(tmp_path: Path, on_cluster: bool, after: str | None) -> None:
+    checkpoints.record_start(tmp_path, Plan("input", start={0: 3}, after=after))
+    with pytest.raises(
+        SystemExit, match=r"has left no checkpoint there; if it was stopped .*: flink run -s SAVEPOINT;"
+    ):
+        checkpoints.recorded_start(tmp_path, None, on_cluster)
 
 
 @pytest.mark.parametrize("start", [{0: 11, 1: 0}, {0: 10, 1: 0, 2: 0}])
