@@ -4,7 +4,8 @@ Redpanda has fewer Kafka APIs than Apache Kafka, and not their newest versions. 
 there is: the proxy takes out of the answer what Redpanda has not. Who asks for that still is refused: the connection is
 closed.
 
-What it cannot show: Redpanda may answer a request in a way of its own. Here all answers are Apache Kafka's.
+As with Redpanda, a topic that is deleted and created again has no id that tells so: no test can ask for that here.
+What the proxy cannot show: Redpanda may answer a request in a way of its own. Here all answers are Apache Kafka's.
 """
 
 import asyncio
