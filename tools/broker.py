@@ -32,7 +32,7 @@ node.id=1
 controller.quorum.voters=1@localhost:{controller_port}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port}
-advertised.listeners=PLAINTEXT://localhost:{port}
+advertised.listeners=PLAINTEXT://localhost:{advertised_port}
 log.dirs={folder}/data
 # Records are kept whatever their timestamp says: by default Kafka deletes at once what is older than a week.
 log.retention.ms=-1
@@ -119,10 +119,11 @@ def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
 class Broker:
     """One broker on localhost: `start`, `stop`, and `kill` as a crash would; the data stays in `folder`."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, advertised_port: int | None = None) -> None:
         self.folder = folder
         self.port = port
-        self.bootstrap_servers = f"localhost:{port}"
+        self.advertised_port = advertised_port or port  # where clients are sent to: another one where a proxy listens
+        self.bootstrap_servers = f"localhost:{self.advertised_port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -139,7 +140,12 @@ class Broker:
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
         properties.write_text(
-            PROPERTIES.format(port=self.port, controller_port=free_port(), folder=self.folder.resolve())
+            PROPERTIES.format(
+                port=self.port,
+                advertised_port=self.advertised_port,
+                controller_port=free_port(),
+                folder=self.folder.resolve(),
+            )
         )
         (self.folder / "log4j2.xml").write_text(LOGGING)
         if not (self.folder / "data" / "meta.properties").exists():
@@ -182,12 +188,15 @@ class Broker:
 
 
 @contextlib.contextmanager
-def embedded_broker(port: int | None = None, folder: Path | None = None) -> Iterator[Broker]:
+def embedded_broker(
+    port: int | None = None, folder: Path | None = None, advertised_port: int | None = None
+) -> Iterator[Broker]:
     """A running broker that ends with the `with` block.
 
     Args:
         port: of localhost; a free one if None.
         folder: where the data stays; a temporary one, deleted at the end, if None.
+        advertised_port: of a proxy on localhost, which must listen already; the broker's own port if None.
 
     Raises:
         BrokerError: it does not start.
@@ -195,7 +204,7 @@ def embedded_broker(port: int | None = None, folder: Path | None = None) -> Iter
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)))
-        broker = Broker(folder, port or free_port())
+        broker = Broker(folder, port or free_port(), advertised_port)
         stack.callback(broker.stop)
         broker.start()
         yield broker
