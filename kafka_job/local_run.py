@@ -2,12 +2,9 @@
 
 import argparse
 import contextlib
-import fcntl
-import getpass
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,17 +21,28 @@ from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
 from kafka_job.offsets import Offsets, Plan, commit_offsets
 
+from py4j.protocol import Py4JJavaError
 from pyflink import java_gateway
 from pyflink.common import JobClient
 
-WEB_UI_PORT = 8081  # another one where this is taken
 STOP_TIMEOUT = 20.0  # seconds that each of the two steps of a stop with drain may take; they take about 2
+
+NO_UPLOADS = Path(__file__).resolve().parent / "no_uploads"
 
 SETTINGS = {
     "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
-    "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
+    # All that Flink listens on is for this machine only.
+    "rest.bind-address": "localhost",
+    "jobmanager.bind-host": "localhost",  # else its blob server listens on all interfaces
+    # The web UI shows, and does not do: any page in a browser, and anyone on this machine, can send it requests.
+    "rest.bind-port": "8081,0",  # any free port where 8081 is taken
+    "web.submit.enable": "false",
+    "web.cancel.enable": "false",
+    "web.rescale.enable": "false",
+    "web.upload.dir": str(NO_UPLOADS),
+    "web.access-control-allow-origin": "",  # no page of another origin may read what it shows
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
 }
 WITHOUT_BEAM = Path(__file__).resolve().parent / "without_beam"
@@ -53,8 +61,6 @@ def run_locally(job: Job, checkpoint: Path | None) -> None:
     options = job.options
     stop = stop_on_signals()
     settings = RESTARTS | local_settings(options.bounded) | job.settings
-    address = f"http://localhost:{settings['rest.port']}"
-    print(f"Flink's web UI is on {address} while the job runs.", file=sys.stderr, flush=True)
     prepare_java(with_beam=settings.get("python.execution-mode") != "thread")
     with checkpoint_folder(options) as folder, said_in_one_sentence(), said_if_it_does_not_stop(options):
         plan = plan_from(checkpoint, folder, options, settings)
@@ -84,26 +90,10 @@ def stop_on_signals() -> threading.Event:
 
 def local_settings(bounded: bool) -> dict[str, str]:
     """Flink's settings for a cluster in a JVM of our own."""
-    settings = SETTINGS | {"rest.port": str(web_ui_port())}
+    settings = dict(SETTINGS)
     if bounded:
         settings["restart-strategy.type"] = "none"  # a bounded source that is restored may never end (FLINK-31006)
     return settings
-
-
-def web_ui_port() -> int:
-    """WEB_UI_PORT if nothing listens there, and no other run is about to, else a free port."""
-    # Stays locked until this process ends: Flink takes some seconds until it listens.
-    lock = os.open(
-        Path(tempfile.gettempdir(), f"web-ui-{WEB_UI_PORT}-{getpass.getuser()}.lock"), os.O_RDWR | os.O_CREAT
-    )
-    for port in (WEB_UI_PORT, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("localhost", port))
-            if port:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return probe.getsockname()[1]
-    raise OSError("no free TCP port")
 
 
 def prepare_java(with_beam: bool) -> None:
@@ -188,6 +178,7 @@ def execute(job: Job, plan: Plan, folder: Path, stop: threading.Event) -> Path |
         TimeoutError: it did not stop.
     """
     running = job.pipeline(plan).execute_async(job.name)
+    say_where_web_ui_is(running)
     end = running.get_job_execution_result()
     while not end.done() and not stop.wait(0.1):
         pass
@@ -195,6 +186,16 @@ def execute(job: Job, plan: Plan, folder: Path, stop: threading.Event) -> Path |
     if not savepoint:
         end.result()  # raises what the job has failed with
     return savepoint
+
+
+def say_where_web_ui_is(running: JobClient) -> None:
+    """Print the address of Flink's web UI, unless the job has ended already."""
+    # Flink's Java API does not tell the port that it has found free, except through this private field.
+    field = running._j_job_client.getClass().getDeclaredField("miniCluster")
+    field.setAccessible(True)
+    with contextlib.suppress(Py4JJavaError):  # the cluster has ended, with the job
+        port = field.get(running._j_job_client).getRestAddress().get().getPort()
+        print(f"Flink's web UI is on http://localhost:{port} while the job runs.", file=sys.stderr, flush=True)
 
 
 def stop_job(running: JobClient, folder: Path, drain: bool) -> Path | None:
@@ -252,7 +253,6 @@ def write_open_windows(job: Job, settings: dict[str, str], offsets: Offsets, sav
         Py4JJavaError: the job has failed.
         TimeoutError: it took longer than STOP_TIMEOUT.
     """
-    no_web_ui = settings | {"rest.port": "0"}
-    plan = go_on(Plan(job.options.topic, offsets, end=offsets, settings=no_web_ui), savepoint)
+    plan = go_on(Plan(job.options.topic, offsets, end=offsets, settings=settings), savepoint)
     record_start(plan, savepoint.parent)
     stop_job(job.pipeline(plan).execute_async(job.name), savepoint.parent, drain=True)
