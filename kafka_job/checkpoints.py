@@ -43,7 +43,7 @@ def lock(folder: Path) -> int:
     Raises:
         SystemExit: another run uses the folder.
     """
-    file = os.open(folder / "job.json", os.O_RDWR | os.O_CREAT)
+    file = os.open(folder / "job.json", os.O_RDWR | os.O_CREAT, 0o666)  # less the umask, as open() does
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

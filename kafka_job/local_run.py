@@ -17,7 +17,7 @@ from typing import IO
 
 from kafka_job.checkpoints import checkpoint_offsets, go_on, plan_from, record_start
 from kafka_job.checks import find_connector, find_java
-from kafka_job.failures import said_in_one_sentence
+from kafka_job.failures import log_owner, said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
 from kafka_job.offsets import Offsets, Plan, commit_offsets
 
@@ -103,6 +103,7 @@ def prepare_java(with_beam: bool) -> None:
         with_beam: whether Python functions run in processes of their own.
     """
     os.environ["JAVA_HOME"] = find_java()
+    os.environ["FLINK_IDENT_STRING"] = log_owner()  # PyFlink itself fails for a user without a name
     options = f"{UTF8_OUTPUT} {NO_JAVA_LOGGING}"
     if CLASS_ARCHIVE.exists() and " " not in str(CLASS_ARCHIVE):  # PyFlink splits JVM_ARGS at white space
         options += f" -XX:SharedArchiveFile={CLASS_ARCHIVE} {NO_ARCHIVE_WARNINGS}"
