@@ -36,8 +36,8 @@ SETTINGS = {
     # All that Flink listens on is for this machine only.
     "rest.bind-address": "localhost",
     "jobmanager.bind-host": "localhost",  # else its blob server listens on all interfaces
-    # The web UI shows, and does not do: any page in a browser, and anyone on this machine, can send it requests.
     "rest.bind-port": "8081,0",  # any free port where 8081 is taken
+    # The web UI takes no jobs: any page in a browser, and anyone on this machine, can send it requests.
     "web.submit.enable": "false",
     "web.cancel.enable": "false",
     "web.rescale.enable": "false",

@@ -243,6 +243,23 @@ def test_log_of_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "/flink-somebody-python-" in failures.log_file()
 
 
+def test_a_cluster_keeps_its_process_ids_where_others_cannot_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flink_on_path, "PYFLINK", tmp_path / "pyflink")
+    monkeypatch.delenv("FLINK_PID_DIR", raising=False)
+    for command in flink_on_path.COMMANDS:
+        stub = tmp_path / "pyflink" / "bin" / command
+        stub.parent.mkdir(parents=True, exist_ok=True)
+        stub.write_text('#!/bin/sh\necho "$FLINK_PID_DIR"\n')
+        stub.chmod(0o755)
+    for script in flink_on_path.write_scripts(tmp_path):
+        assert subprocess.check_output([script], text=True) == f"{tmp_path}/pyflink/log\n"
+        monkeypatch.setenv("FLINK_PID_DIR", "/elsewhere")
+        assert subprocess.check_output([script], text=True) == "/elsewhere\n"
+        monkeypatch.delenv("FLINK_PID_DIR")
+
+
 def test_commands_are_on_path() -> None:
     for command in flink_on_path.COMMANDS:
         assert os.access(Path(sys.prefix) / "bin" / command, os.X_OK), "run: python tools/flink_on_path.py"
