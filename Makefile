@@ -4,7 +4,7 @@
 # make bench   how many words a second, beside other jobs: half an hour
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
 # make lint    check the code with ruff; make format mends its layout
-# make lock    lock the versions again, after a change of requirements.txt
+# make lock    lock the versions again, after a change of requirements.txt, or of Kafka's version in tools/broker.py
 # make clean   remove what 'make' has made
 
 # The first of the Pythons that Flink supports and that is there; 'make demo PYTHON=/path/to/python' names another.
@@ -40,7 +40,8 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff format
 
-.venv/ready: requirements.txt constraints.txt connectors/fetch.py tools/broker.py tools/flink_on_path.py tools/class_archive.py
+KAFKA_JARS := --download
+.venv/ready: requirements.txt constraints.txt connectors/fetch.py tools/broker.py tools/kafka-jars.lock tools/flink_on_path.py tools/class_archive.py
 	@'$(or $(PYTHON),false)' -c '$(SUPPORTED)' 2>/dev/null || { \
 		echo "No Python that Flink supports was found: install Python 3.11 (3.10 and 3.12 do as well), or name one: make PYTHON=/path/to/python"; \
 		exit 1; }
@@ -49,12 +50,14 @@ format: .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --requirement requirements.txt
 	@$(BIN)/python connectors/fetch.py
-	@$(BIN)/python tools/broker.py --download
+	@$(BIN)/python tools/broker.py $(KAFKA_JARS)
 	@$(BIN)/python tools/flink_on_path.py
 	@$(BIN)/python tools/class_archive.py
 	@touch $@
 
+lock: KAFKA_JARS := --lock  # for .venv/ready, too: jars of another version are not those that are pinned
 lock: .venv/ready
+	$(BIN)/python tools/broker.py --lock
 	grep -v '^-c' requirements.txt | $(BIN)/uv pip compile --universal --python-version 3.10 --no-header --no-annotate \
 		--upgrade --output-file constraints.txt -
 

@@ -76,7 +76,7 @@ def lock(folder: Path) -> int:
     Raises:
         SystemExit: another run uses the folder.
     """
-    file = os.open(folder / "job.json", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    file = os.open(folder / "job.json", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)  # less the umask
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:

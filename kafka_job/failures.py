@@ -15,10 +15,17 @@ from kafka.errors import KafkaError
 from py4j.protocol import Py4JError, Py4JJavaError
 
 
+def log_owner() -> str:
+    """Whom Flink's log is named after: $FLINK_IDENT_STRING or the user; by number, where the user has no name."""
+    with contextlib.suppress(KeyError, OSError):  # as in a container with a user id of its own choice
+        return os.environ.get("FLINK_IDENT_STRING") or getpass.getuser()
+    return str(os.getuid())
+
+
 def log_file() -> str:
     """Where Flink writes its log in a local run; the next run writes it anew."""
     folder = os.environ.get("FLINK_LOG_DIR") or Path(pyflink.__file__).parent / "log"
-    return f"{folder}/flink-{getpass.getuser()}-python-{socket.gethostname()}.log"
+    return f"{folder}/flink-{log_owner()}-python-{socket.gethostname()}.log"
 
 
 def why_it_failed(java: str) -> str:

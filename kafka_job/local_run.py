@@ -17,24 +17,34 @@ from typing import IO, Any
 
 from kafka_job.checkpoints import Unreadable, checkpoint_offsets, newest_checkpoint, plan_in, take_folder
 from kafka_job.checks import find_connector, find_java
-from kafka_job.failures import said_in_one_sentence
+from kafka_job.failures import log_owner, said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
 from kafka_job.offsets import Offsets, Plan, commit_offsets
 
 from kafka.errors import KafkaError
 from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
 from pyflink import java_gateway, pyflink_gateway_server
 from pyflink.common import JobClient
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container's init, or systemd; a closed terminal
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
+NO_UPLOADS = Path(__file__).resolve().parent / "no_uploads"
 
 SETTINGS = {
     "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
-    "rest.bind-port": "8081,0",  # of the web UI; any other where 8081 is taken
-    "rest.bind-address": "localhost",  # the web UI can submit jobs: not for the whole network
+    # All that Flink listens on is for this machine only.
+    "rest.bind-address": "localhost",
+    "jobmanager.bind-host": "localhost",  # else its blob server listens on all interfaces
+    "rest.bind-port": "8081,0",  # of the web UI; any free port where 8081 is taken
+    # The web UI takes no jobs: any page in a browser, and anyone on this machine, can send it requests.
+    "web.submit.enable": "false",
+    "web.cancel.enable": "false",
+    "web.rescale.enable": "false",
+    "web.upload.dir": str(NO_UPLOADS),
+    "web.access-control-allow-origin": "",  # no page of another origin may read what it shows
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
     "execution.checkpointing.timeout": "1 d",  # a stop ends with a checkpoint, after all open windows were written
 }
@@ -63,8 +73,7 @@ def run_locally(job: Job) -> None:
         prepare_java(with_beam=settings.get("python.execution-mode") != "thread", keep_open=file)
         plan = plan_in(folder, options, settings)
         running = job.pipeline(plan).execute_async(job.name)
-        port = mini_cluster(running).getRestAddress().get().getPort()
-        say(f"Flink's web UI is on http://localhost:{port} while the job runs.")
+        say_where_web_ui_is(running)
         all_read = wait_for_end(running, plan, stop)
         leave_open = options.no_drain and not all_read
         savepoint = stop_job(running, folder, drain=not leave_open)
@@ -132,6 +141,7 @@ def prepare_java(with_beam: bool, keep_open: int) -> None:
         keep_open: a file that the JVM keeps open: one that outlives us may still write a checkpoint.
     """
     os.environ["JAVA_HOME"] = find_java()
+    os.environ["FLINK_IDENT_STRING"] = log_owner()  # PyFlink itself fails for a user without a name
     options = f"{UTF8_OUTPUT} {NO_JAVA_LOGGING}"
     if CLASS_ARCHIVE.exists() and " " not in str(CLASS_ARCHIVE):  # PyFlink splits JVM_ARGS at white space
         options += f" -XX:SharedArchiveFile={CLASS_ARCHIVE} {NO_ARCHIVE_WARNINGS}"
@@ -220,6 +230,13 @@ def mini_cluster(running: JobClient) -> JavaObject:
     field = running._j_job_client.getClass().getDeclaredField("miniCluster")
     field.setAccessible(True)
     return field.get(running._j_job_client)
+
+
+def say_where_web_ui_is(running: JobClient) -> None:
+    """Print the address of Flink's web UI, unless the job has ended already."""
+    with contextlib.suppress(Py4JJavaError):  # the cluster has ended, with the job
+        port = mini_cluster(running).getRestAddress().get().getPort()
+        say(f"Flink's web UI is on http://localhost:{port} while the job runs.")
 
 
 def has_read_all(plan: Plan, checkpoint: JavaObject) -> bool:

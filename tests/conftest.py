@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,12 +152,12 @@ class Finished:
 class Job:
     """`python word_count.py` as a process of its own, with the JVM that it starts."""
 
-    def __init__(self, script: Path, arguments: list[str], folder: Path, cwd: Path, env: dict[str, str]) -> None:
+    def __init__(self, command: list[str | Path], folder: Path, cwd: Path, env: dict[str, str]) -> None:
         folder.mkdir()
         self.stdout, self.stderr = folder / "stdout", folder / "stderr"
         with self.stdout.open("wb") as stdout, self.stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, script, *arguments],
+                command,
                 cwd=cwd,
                 env=env,
                 stdout=stdout,
@@ -171,8 +171,9 @@ class Job:
         return Finished(code, self.stdout.read_text("utf-8"), self.stderr.read_text("utf-8"))
 
     def web_ui(self) -> str:
-        """The address that the job has printed."""
-        return re.search(r"http://localhost:\d+", self.stderr.read_text("utf-8"))[0]
+        """The address that the job prints when Flink has started."""
+        address = re.compile(r"^Flink's web UI is on (http://localhost:\d+) while the job runs\.$", re.MULTILINE)
+        return self.until(lambda: address.search(self.stderr.read_text("utf-8")), "its web UI")[1]
 
     def until(self, condition: Callable[[], Any], what: str, timeout: float = 90) -> Any:
         """Wait for something that the job does; an error if the job ends instead."""
@@ -202,15 +203,18 @@ class Job:
 def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Starts `python word_count.py` with some arguments, in an empty folder; ended with the test.
 
+    `through` is a command that runs it, as unshare does.
+
     JAVA_HOME is not set, and this environment is not active: the job must find its own Java and Python.
     """
     jobs: list[Job] = []
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
-    def start(*arguments: str, script: Path = SCRIPT, **variables: str) -> Job:
+    def start(*arguments: str, script: Path = SCRIPT, through: Sequence[str] = (), **variables: str) -> Job:
         env = environment_with(PATH="/usr/bin:/bin", **variables)
-        jobs.append(Job(script, list(arguments), tmp_path / f"job-{len(jobs)}", elsewhere, env))
+        command = [*through, sys.executable, script, *arguments]
+        jobs.append(Job(command, tmp_path / f"job-{len(jobs)}", elsewhere, env))
         return jobs[-1]
 
     yield start

