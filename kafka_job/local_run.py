@@ -29,6 +29,7 @@ from pyflink.common import JobClient
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container's init, or systemd; a closed terminal
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
+STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 NO_UPLOADS = Path(__file__).resolve().parent / "no_uploads"
 
 SETTINGS = {
@@ -198,7 +199,8 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
     start = look = time.monotonic()
     checkpoint = None
     while not stop.requested.wait(0.05):
-        raise_failure(running)
+        if has_ended(running):
+            sys.exit(STOPPED_BY_OTHERS)
         if plan.end is None:
             continue
         if checkpoint is None and time.monotonic() > look:
@@ -212,12 +214,16 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
     return False
 
 
-def raise_failure(running: JobClient) -> None:
-    """Raise what a job has ended with that should still run: it has failed (Py4JJavaError), or someone has ended it."""
+def has_ended(running: JobClient) -> bool:
+    """Whether a job has ended.
+
+    Raises:
+        Py4JJavaError: it has failed.
+    """
     end = running.get_job_execution_result()
     if end.done():
         end.result()
-        sys.exit("The job was stopped by another program; what it has read after its last checkpoint is not written.")
+    return end.done()
 
 
 def trigger_checkpoint(running: JobClient) -> JavaObject:
@@ -269,14 +275,15 @@ def stop_job(running: JobClient, folder: Path, drain: bool) -> Path:
     while True:
         stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
         while not stopped.isDone():
-            raise_failure(running)
+            has_ended(running)
             if time.monotonic() > said + PROGRESS:
                 say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
                 said = time.monotonic()
             time.sleep(0.02)
         if not stopped.isCompletedExceptionally():
             return Path(stopped.get().removeprefix("file:"))
-        raise_failure(running)
+        if has_ended(running):
+            sys.exit(STOPPED_BY_OTHERS)
         time.sleep(0.1)  # not all of the job's tasks run yet
 
 

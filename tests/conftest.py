@@ -80,9 +80,17 @@ class Topic:
     def __init__(self, bootstrap_servers: str, partitions: int) -> None:
         self.name = f"test-{uuid.uuid4()}"
         self.bootstrap_servers = bootstrap_servers
-        with KafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+        self.create(partitions)
+
+    def create(self, partitions: int) -> None:
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
             settings = {"num_partitions": partitions, "replication_factor": 1, "configs": {"retention.ms": "-1"}}
             admin.create_topics({self.name: settings}, wait_for_metadata=True)
+
+    def has_id(self) -> bool:
+        """Whether the broker tells this topic from another one of that name; Redpanda does not."""
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
+            return "topic_id" in admin.describe_topics([self.name])[0]
 
     def produce(self, records: list[Record]) -> list[Record]:
         """Produce the records, each into its partition, and wait until the broker has them all."""

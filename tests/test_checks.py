@@ -127,7 +127,7 @@ def test_error_in_a_python_function(
     assert ended.code == 1
     assert bug in ended.stderr
     assert "ZeroDivisionError: integer division or modulo by zero\n" in ended.stderr
-    *_, pointer = ended.stderr.splitlines()
+    [pointer] = [line for line in ended.stderr.splitlines() if line.startswith("The job has failed. ")]
     assert pointer.startswith("The job has failed. All of Flink's log is in /")
     assert "ZeroDivisionError" in Path(pointer.rpartition(" ")[2]).read_text("utf-8")
     assert "\tat " not in ended.stderr

@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM end a local run in good order."""
+"""Ctrl-C, SIGTERM and SIGHUP end a local run in good order."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from conftest import Job, Topic
 from support import START, expected_counts, lines, read_files, wait_for
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stop_writes_open_windows_and_commits(
     number: signal.Signals, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
@@ -20,7 +21,8 @@ def test_stop_writes_open_windows_and_commits(
     job = start_job(*topic.arguments(), "--output", str(tmp_path / "out"), "--idle-timeout", "1")
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(closed), "the row of the closed window")
 
-    job.process.send_signal(number)
+    # As a terminal does with SIGINT and SIGHUP, and systemd or a container's init with SIGTERM: Java gets it as well.
+    os.killpg(job.process.pid, number)
     ended = job.wait(60)
     assert (ended.code, ended.stdout) == (0, "")
     assert ended.stderr.endswith("\nStopped: open windows are written, files and offsets are committed.\n")
