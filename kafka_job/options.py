@@ -35,8 +35,8 @@ def broker_list(text: str) -> str:
 
 
 def folder(text: str) -> str:
-    """A folder as an absolute path, for argparse: a cluster's processes do not share our working directory."""
-    path = Path(text).resolve()
+    """A folder, or file://, as an absolute path, for argparse: a cluster's processes have other working directories."""
+    path = Path(text.removeprefix("file://")).resolve()
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
     return str(path)
@@ -44,7 +44,16 @@ def folder(text: str) -> str:
 
 def folder_or_uri(text: str) -> str:
     """A folder, or s3://, hdfs:// and the like, which are the cluster's business, for argparse."""
-    return text if "://" in text else folder(text)
+    return text if "://" in text and not text.startswith("file://") else folder(text)
+
+
+def local_folder(text: str) -> str:
+    """A folder of this machine, for argparse: what is in it is read before the job starts."""
+    path = folder_or_uri(text)
+    if "://" in path:
+        way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
+        raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
+    return path
 
 
 class JobParser(argparse.ArgumentParser):
@@ -97,7 +106,7 @@ class JobParser(argparse.ArgumentParser):
         )
         option(
             "--checkpoint-dir",
-            type=folder,
+            type=local_folder,
             metavar="DIR",
             help="keep checkpoints here, and go on from the newest one; None: a crash loses open windows",
         )

@@ -107,6 +107,8 @@ def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     assert PARSER.parse_args(["--output", "out/"]).output == str(tmp_path / "out")
     assert PARSER.parse_args(["--output", "s3://bucket/out"]).output == "s3://bucket/out"
+    values = PARSER.parse_args(["--output", "file:///tmp/out", "--checkpoint-dir", "file:///tmp/checkpoints"])
+    assert (values.output, values.checkpoint_dir) == ("/tmp/out", "/tmp/checkpoints")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,11 @@ def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pyte
         (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
         (["--checkpoint-dir", str(SCRIPT)], f"argument --checkpoint-dir: {SCRIPT} is a file, not a folder"),
         (["--bootstrap-servers", "localhost"], "argument --bootstrap-servers: invalid broker_list value: 'localhost'"),
+        (
+            ["--checkpoint-dir", "s3://bucket/x"],
+            "argument --checkpoint-dir: s3://bucket/x is not a folder of this machine; on a cluster:"
+            " flink run -D execution.checkpointing.dir=s3://bucket/x (and -s to go on from one)",
+        ),
         (["--no-drain"], "--no-drain needs a --checkpoint-dir"),
     ],
 )
