@@ -61,9 +61,13 @@ public class KeepWatermark extends AbstractStreamOperator implements OneInputStr
     }
 
     public void processWatermark(Watermark watermark) throws Exception {
+        // After a restart the source begins anew: where a late record comes first, its watermark goes back.
+        if (watermark.getTimestamp() < latest) {
+            return;
+        }
         // The end of time is no time: more records may come in a run that goes on from here.
         if (watermark.getTimestamp() < Long.MAX_VALUE) {
-            latest = Math.max(latest, watermark.getTimestamp());
+            latest = watermark.getTimestamp();
         }
         super.processWatermark(watermark);
     }
