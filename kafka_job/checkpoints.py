@@ -133,6 +133,7 @@ def take_folder(folder: Path, options: argparse.Namespace, state: str) -> int:
             before = {}
         if changed := difference(before, job):
             sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {OTHER_FOLDER}")
+        return file  # not written again: who is killed in between would leave checkpoints of no job
     os.truncate(file, 0)
     os.pwrite(file, json.dumps(job, indent=2).encode(), 0)
     return file
