@@ -126,16 +126,17 @@ def take_folder(folder: Path, options: argparse.Namespace, state: str) -> int:
     """
     file = lock(folder)
     job = identity_of_job(options, state)
-    if newest_checkpoint(folder):
-        try:
-            before = json.loads(os.pread(file, 10_000, 0))
-        except ValueError:
-            before = {}
-        if changed := difference(before, job):
-            sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {OTHER_FOLDER}")
-        return file  # not written again: who is killed in between would leave checkpoints of no job
-    os.truncate(file, 0)
-    os.pwrite(file, json.dumps(job, indent=2).encode(), 0)
+    try:
+        before = json.loads(os.pread(file, 10_000, 0))
+    except ValueError:  # it is empty: the folder is new
+        before = {}
+    changed = difference(before, job)
+    if changed and newest_checkpoint(folder):
+        sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {OTHER_FOLDER}")
+    if changed:
+        (folder / "start.json").unlink(missing_ok=True)
+        os.truncate(file, 0)
+        os.pwrite(file, json.dumps(job, indent=2).encode(), 0)
     return file
 
 

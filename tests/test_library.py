@@ -1,5 +1,6 @@
 """What kafka_job is made of, piece by piece: no broker, no Flink."""
 
+import argparse
 import os
 import shutil
 import signal
@@ -87,6 +88,21 @@ def test_a_checkpoint_that_is_gone_is_noticed(tmp_path: Path, on_cluster: bool, 
 def test_a_topic_that_ends_before_what_was_read_is_refused(start: offsets.Offsets) -> None:
     with pytest.raises(SystemExit, match=r"^The topic was deleted and created again, or cut off \(partition \d is at"):
         offsets.check_start(start, TOPIC, "the group", "mend it")
+
+
+def test_what_another_job_has_left_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoints are refused; where it began is forgotten."""
+    monkeypatch.setattr(checkpoints, "identity_of_job", lambda options, state: {"state": state})
+    options = argparse.Namespace()
+    for state, kept in (("one", False), ("one", True), ("two", False)):
+        os.close(checkpoints.take_folder(tmp_path, options, state))
+        assert (tmp_path / "start.json").exists() == kept
+        checkpoints.record_start(tmp_path, Plan("input", start={0: 3}))
+    (tmp_path / "savepoint-1").mkdir()
+    (tmp_path / "savepoint-1" / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, 1))
+    os.close(checkpoints.take_folder(tmp_path, options, "two"))
+    with pytest.raises(SystemExit, match=r"are of another job \(state: two, now three\); choose another folder"):
+        checkpoints.take_folder(tmp_path, options, "three")
 
 
 def test_a_folder_is_locked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
