@@ -9,7 +9,7 @@ def report(numbers: DataStream, metric: str, sentence: str) -> None:
     """Add up numbers, exactly, whatever ends the job.
 
     When the job ends, each subtask that has found something says "SENTENCE: SUM" on stderr: in a local run there is
-    one subtask, on a cluster it is the .err file of a TaskManager.
+    one subtask, on a cluster it is the .out file of a TaskManager.
 
     Args:
         numbers: stream of Types.LONG().

@@ -90,6 +90,23 @@ def test_flink_stop_and_run_from_the_savepoint(
     assert cluster.flink("cancel", job).code == 0
 
 
+def test_flink_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """The open window is written, though no partition has had records for some time; a late word is reported."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(lines(*["drain"] * 7))
+    output = tmp_path / "out"
+    run = ["--python", SCRIPT, "--output", str(output), "--idle-timeout", "1", *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", "-p", "2", *run))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    topic.produce(lines("late word"))
+    wait_for(lambda: topic.committed_records() == 8, "the late record in a checkpoint")
+    before = cluster.printed()
+    assert cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job).code == 0
+    assert read_files(output) == expected_counts(records)
+    late = "Words that came after their windows had closed, not counted (--max-delay): 2\n"
+    assert cluster.printed().removeprefix(before) == late
+
+
 def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     """One subtask, then three, then two: the counts of the open window move with their shards."""
     topic = new_topic(partitions=3)
