@@ -107,6 +107,48 @@ def test_kill_of_one_half_of_the_local_run(
     assert read_files(output) == expected_counts(records)
 
 
+def test_a_jvm_that_outlives_its_run_keeps_the_folder(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """It may still write a checkpoint."""
+    topic = new_topic()
+    topic.produce(lines("a"))
+    folder = tmp_path / "checkpoints"
+    arguments = [*topic.arguments(), "--output", str(tmp_path / "out"), "--checkpoint-dir", str(folder)]
+    job = start_job(*arguments)
+    job.until(lambda: checkpoints(folder), "a checkpoint")
+    java = job.java()
+    os.kill(java, signal.SIGSTOP)
+    job.process.kill()
+    ended = start_job(*arguments).wait(60)
+    assert ended.stderr.startswith(f"Another run uses {folder};")
+    os.kill(java, signal.SIGKILL)
+    assert start_job(*arguments, "--bounded").wait().code == 0
+
+
+def test_memory_that_runs_out_loses_nothing(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """630 MB of words in one window, first in 512 MB; those that would fill half of it are no problem."""
+    topic = new_topic()
+    arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
+    records = topic.produce(lines(*[f"{number:06d}{'x' * 900_000}" for number in range(250)], every=1))
+    ended = start_job(*arguments, JVM_ARGS="-Xmx512m").wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+    words = [f"{number:06d}{'y' * 900_000}" for number in range(700)]
+    more = topic.produce(lines(*words, start=START + 60_000, every=1))
+    ended = start_job(*arguments, JVM_ARGS="-Xmx512m").wait()
+    assert ended.code == 1
+    kept = ended.stderr.rpartition("the same command goes on with --checkpoint-dir ")[2].strip()
+    assert read_files(tmp_path / "out") == expected_counts(records)
+    ended = start_job(*arguments, "--checkpoint-dir", kept, JVM_ARGS="-Xmx3g").wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records + more)
+    shutil.rmtree(kept)
+
+
 def test_kill_of_a_task_manager(
     chaos: random.Random, new_topic: Callable[..., Topic], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
