@@ -40,8 +40,9 @@ class Plan:
 
     def configure(self, source: KafkaSourceBuilder) -> KafkaSourceBuilder:
         """Let a source read what the plan says, and all partitions in turn."""
-        # Partitions that are added are found in so many milliseconds; by default in 5 minutes.
-        source.set_property("partition.discovery.interval.ms", "10000")
+        # Partitions that are added are found in so many milliseconds, by default in 5 minutes; never where all have an
+        # end, since one that is added has none.
+        source.set_property("partition.discovery.interval.ms", "10000" if self.end is None else "-1")
         # Partitions take turns after so many bytes. With the default, 1 MB, one of many may wait for its turn for
         # longer than --idle-timeout, no longer hold windows back, and find its windows closed.
         source.set_property("max.partition.fetch.bytes", "262144")
