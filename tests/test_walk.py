@@ -1,0 +1,414 @@
+"""A random walk over one topic: records, starts, stops, kills, outages, in an order that nobody has thought of.
+
+    pytest -m chaos tests/test_walk.py                  # a walk of 20 steps; prints its seed, and each step
+    WALK_STEPS=60 CHAOS_SEED=7 pytest -m chaos tests/test_walk.py
+
+What must hold at any time, whatever has ended a run, since all runs of a walk share --checkpoint-dir and --output:
+
+- A visible file is complete, and never changes. A run that was not killed exits with 0, and says nothing unknown.
+- Between two drains a (window, word) is written at most once. A drain is a stop without --no-drain, or the end of a
+  bounded run: it writes windows that are open, so more of such a window is a further row. These rows add up.
+- No sum of rows is more than what was produced.
+
+After a drain the group's offsets say which records were read, and exactly these are in rows:
+
+- Where nothing can be late, the rows of each (window, word) add up to the independent count.
+- Where words can be late, those in rows and those said to be late are together all words. SQL does not say how many
+  were late; running totals drop no late word, so each word has its exact total, but not in the second of its record.
+- Null values and invalid lines that were said are those produced (SQL says the first only).
+
+Running totals are read as counts, the difference to the word's total before, in windows of one second: so all of this
+holds for them too, and no total may come twice, or go back.
+
+Three kinds of time. "held": partitions hold windows back for ever (--idle-timeout 0), and time goes on; nothing is
+late, and windows close while the job runs. "delayed": records are out of order, by less than --max-delay. "late": by
+more.
+"""
+
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError
+
+from broker import Broker
+from conftest import CHAOS_SEED, Job, Topic
+from support import ROOT, SCRIPT, SQL, START, TOTALS, Counts, Record, expected_counts, slow_script, wait_for
+
+pytestmark = pytest.mark.chaos
+STEPS = int(os.environ.get("WALK_STEPS", "20"))
+TIMEOUT = 150  # seconds for what takes a few on a machine that has nothing else to do
+
+LATE = "Words that came after their windows had closed, not counted (--max-delay)"
+NULLS = "Records with a null value (tombstones), not counted"
+INVALID = "Lines with bytes that are not UTF-8, counted with U+FFFD in their place"
+GOOD = ("Going on from ", "Flink's web UI is on ", "Stopping: ", "Stopped: ", LATE, NULLS, INVALID)
+LOST = "Flink's JVM has ended"
+
+Row = tuple[str, str, int]  # start of the window, word, count or total
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a whole walk has in common."""
+
+    script: Path
+    time: str
+    max_delay: int
+    idle_timeout: int
+    slow: bool  # a millisecond for each line
+    partitions: int
+
+    @property
+    def window(self) -> int:
+        return 1 if self.script.name == TOTALS.name else 5
+
+    @property
+    def totals(self) -> bool:
+        return self.window == 1
+
+
+def random_kind(chaos: random.Random) -> Kind:
+    when = chaos.choice(["held", "delayed", "late"])
+    max_delay = {"held": 0, "delayed": 100_000, "late": chaos.choice([0, 5])}[when]
+    idle_timeout = 0 if when == "held" else chaos.choice([0, 1, 5])
+    script = chaos.choice([SCRIPT, SCRIPT, SQL, TOTALS])
+    return Kind(script, when, max_delay, idle_timeout, chaos.random() < 0.5, chaos.randint(1, 3))
+
+
+def differences(rows: list[Row]) -> list[Row]:
+    """Running totals as counts: by how much a word's total has grown."""
+    last: Counter[str] = Counter()
+    counts = []
+    for second, word, total in sorted(rows, key=lambda row: row[2]):
+        assert total > last[word], f"the total {total} of {word} comes twice"
+        counts.append((second, word, total - last[word]))
+        last[word] = total
+    return counts
+
+
+def add_up(rows: list[Row]) -> Counts:
+    counts: Counter[tuple[str, str]] = Counter()
+    for window, word, count in rows:
+        counts[window, word] += count
+    return counts
+
+
+class Model:
+    """What was produced, what is visible, and whether the two fit."""
+
+    def __init__(self, kind: Kind, output: Path) -> None:
+        self.kind, self.output = kind, output
+        self.records: list[list[Record]] = [[] for _ in range(kind.partitions)]  # of each partition, by offset
+        self.skipped = [0] * kind.partitions  # where --start latest has started
+        self.files: dict[Path, list[Row]] = {}  # that were seen
+        self.earlier: set[Path] = set()  # of those, the ones that were there after the last drain
+        self.drains = 0  # after that, by runs that were killed; their rows may come with the next run
+        self.said: Counter[str] = Counter()  # how many late words, and the like
+        self.all_said = True  # not so where a run was killed after it has drained
+
+    def look(self) -> None:
+        """Read the visible files."""
+        found = {file: file.read_bytes().decode() for file in self.output.rglob("counts-*.tsv")}
+        for file, text in found.items():
+            assert text.endswith("\n"), f"the last row of {file} is cut off"
+            rows = [tuple(row.split("\t")) for row in text.split("\n")[:-1]]
+            parsed = [(window, word, int(count)) for window, word, count in rows]
+            assert self.files.get(file, parsed) == parsed, f"{file} has changed"
+            self.files[file] = parsed
+        assert found.keys() == self.files.keys(), "a visible file is gone"
+
+    def counts(self) -> Counts:
+        """What all visible rows say."""
+        rows = [row for rows in self.files.values() for row in rows]
+        return add_up(differences(rows) if self.kind.totals else rows)
+
+    def expected(self, upto: list[int] | None = None) -> Counts:
+        """What the records say, of each partition those before an offset."""
+        upto = upto or [len(records) for records in self.records]
+        return expected_counts(self.read(upto), self.kind.window)
+
+    def read(self, upto: list[int]) -> list[Record]:
+        parts = zip(self.records, self.skipped, upto, strict=True)
+        return [record for records, first, end in parts for record in records[first:end]]
+
+    def comparable(self, counts: Counts) -> Counts:
+        """Counts by what is known: a late word adds to a later running total."""
+        if not (self.kind.totals and self.kind.time == "late"):
+            return dict(counts)
+        return dict(add_up([("any", word, count) for (_, word), count in counts.items()]))
+
+    def check(self) -> None:
+        """What must hold at any time."""
+        self.look()
+        new = [row for file, rows in self.files.items() if file not in self.earlier for row in rows]
+        [(twice, times)] = Counter(row[:2] for row in new).most_common(1) or [(None, 0)]
+        assert times <= 1 + self.drains, f"{times} rows of {twice}"
+        if self.kind.totals and not self.drains:
+            seconds: dict[str, list[str]] = {}
+            for second, word, _ in sorted(new, key=lambda row: row[2]):
+                seconds.setdefault(word, []).append(second)
+            assert all(found == sorted(found) for found in seconds.values()), "a total goes back"
+        self.compare(self.comparable(self.counts()), self.comparable(self.expected()), exactly=False)
+
+    @staticmethod
+    def compare(counts: Counts, expected: Counts, exactly: bool) -> None:
+        wrong = {
+            row: (counts.get(row, 0), expected.get(row, 0))
+            for row in counts.keys() | expected.keys()
+            if counts.get(row, 0) > expected.get(row, 0) or (exactly and counts.get(row, 0) != expected.get(row, 0))
+        }
+        assert not wrong, f"{len(wrong)} are wrong, (found, expected): {sorted(wrong.items())[:8]}"
+
+    def check_drained(self, upto: list[int]) -> None:
+        """What must hold where exactly the records before these offsets were counted, and no window is open."""
+        self.check()
+        self.earlier, self.drains = set(self.files), 0
+        counts, expected, read = self.counts(), self.expected(upto), self.read(upto)
+        exactly = self.kind.time != "late" or self.kind.totals
+        self.compare(self.comparable(counts), self.comparable(expected), exactly)
+        if not self.all_said:
+            return
+        lost = sum(expected.values()) - sum(counts.values())
+        values = [record.value for record in read]
+        assert self.said[NULLS] == sum(value is None for value in values)
+        if self.kind.script.name != SQL.name:
+            assert self.said[LATE] == lost, f"{lost} words are in no row, said to be late: {self.said[LATE]}"
+            assert self.said[INVALID] == sum(b"\xff" in value for value in values if value is not None)
+
+
+class Walk:
+    """The steps, and what they need to know of the job that runs."""
+
+    def __init__(
+        self, kind: Kind, chaos: random.Random, broker: Broker, start_job: Callable[..., Job], folder: Path
+    ) -> None:
+        self.kind, self.chaos, self.broker, self.start_job, self.folder = kind, chaos, broker, start_job, folder
+        self.script = slow_script(folder).parent / kind.script.relative_to(ROOT) if kind.slow else kind.script
+        self.checkpoints = folder / "checkpoints"
+        self.topic = Topic(broker.bootstrap_servers, kind.partitions)
+        self.model = Model(kind, folder / "out")
+        self.clock = START
+        self.job: Job | None = None
+        self.bounded = False
+        self.known = 0  # partitions that were there when the job started
+        self.goal: list[int] = []  # the ends of the partitions when the job started
+        self.runs = 0
+        self.began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began:7.1f}  {text}", flush=True)
+
+    def step(self) -> None:
+        steps: dict[Callable[[], None], int] = {self.restart_broker: 1}
+        if self.job is None:
+            steps |= {self.start: 6, self.start_bounded: 3, self.produce: 5, self.add_partition: 1}
+        elif self.bounded:
+            steps |= {self.finish: 4, self.stop: 1, self.stop_and_kill: 1, self.kill: 4}
+            del steps[self.restart_broker]  # it would have to end with an error
+        else:
+            steps |= {self.stop: 4, self.stop_and_kill: 2, self.kill: 4, self.wait_until_read: 3, self.produce: 7}
+            steps[self.add_partition] = 1
+        self.chaos.choices(list(steps), list(steps.values()))[0]()
+        self.model.check()
+
+    # --- What comes in ---
+
+    def produce(self) -> None:
+        """A few records, or many; from time to time their time leaps."""
+        number = self.chaos.choice([1, 5, 50, 3_000])
+        self.clock += self.chaos.choice([0, 0, 20_000])
+        # Those of a partition that is not yet found are late for partitions that hold windows back.
+        partitions = self.known if self.job and self.kind.time == "held" else len(self.model.records)
+        chosen = self.chaos.sample(range(partitions), self.chaos.randint(1, partitions))
+        self.say(f"produce {number} records into {chosen} from {self.clock - START} ms on")
+        self.send([self.record(self.chaos.choice(chosen), 20 if number > 50 else 1_000) for _ in range(number)])
+
+    def record(self, partition: int, pace: int) -> Record:
+        self.clock += self.chaos.randint(0, pace)
+        behind = self.chaos.randint(0, 60_000) if self.kind.time != "held" and self.chaos.random() < 0.3 else 0
+        line = " ".join(f"word{self.chaos.randrange(20)}" for _ in range(self.chaos.randint(0, 5))).encode()
+        value = self.chaos.choices([line, None, b"broken \xff\xc3 line"], [30, 1, 1])[0]
+        return Record(value, self.clock - behind, partition, key=b"key")  # a null value needs one
+
+    def send(self, records: list[Record]) -> None:
+        self.topic.produce(records)
+        for record in records:
+            self.model.records[record.partition].append(record)
+
+    def add_partition(self) -> None:
+        number = len(self.model.records)
+        if number == 5:
+            return
+        self.say(f"add partition {number}")
+        with KafkaAdminClient(bootstrap_servers=self.topic.bootstrap_servers) as admin:
+            admin.create_partitions({self.topic.name: number + 1})
+            wait_for(lambda: len(admin.describe_topics([self.topic.name])[0]["partitions"]) > number, "the partition")
+        self.model.records.append([])
+        self.model.skipped.append(0)
+
+    # --- Runs ---
+
+    def start(self, *more: str) -> None:
+        flags = [*more, "--start", self.chaos.choice(["committed", "earliest", "latest"])]
+        if self.chaos.random() < 0.3:
+            flags.append("--no-drain")
+        self.say(f"start {' '.join(flags)}")
+        flags += ["--max-delay", str(self.kind.max_delay), "--idle-timeout", str(self.kind.idle_timeout)]
+        folders = ["--output", str(self.model.output), "--checkpoint-dir", str(self.checkpoints)]
+        self.runs += 1
+        logs = self.folder / f"log-{self.runs}"
+        logs.mkdir()
+        noted = self.checkpoints / "start.json"
+        decides = not noted.exists()  # else a former run has begun, and this one goes on
+        arguments = [*self.topic.arguments(), *folders, *flags]
+        self.job = self.start_job(*arguments, script=self.script, FLINK_LOG_DIR=str(logs))
+        self.bounded = "--bounded" in flags
+        self.goal = [len(records) for records in self.model.records]
+        self.known = len(self.goal)
+        if decides and "latest" in flags:  # only now it is known what that means
+            self.job.until(noted.exists, "its start", TIMEOUT)
+            self.model.skipped = list(self.goal)
+
+    def start_bounded(self) -> None:
+        self.start("--bounded")
+
+    def wait_until_read(self) -> None:
+        """Then time may leap: no older record is still on its way."""
+        every = len(self.model.records)
+        tick = self.clock = (self.clock // 1000 + 2) * 1000
+        self.say(f"a tick at {tick - START} ms; wait until all is read, and windows that it closes are written")
+        ready = self.known if self.kind.time == "held" else every
+        self.send([Record(b"tick", tick, partition) for partition in range(ready)])
+        ends = [len(records) for records in self.model.records]
+        self.job.until(lambda: self.committed() == ends, f"offsets {ends}", TIMEOUT)
+        if self.kind.time != "late" and self.known == every:
+            closed = (tick // 1000 - self.kind.max_delay) // self.kind.window * self.kind.window * 1000
+            records = [record for record in self.model.read(ends) if record.timestamp < closed]
+            self.job.until(lambda: self.has(records), "the rows of closed windows", TIMEOUT)
+        self.clock += self.chaos.choice([0, 3 * self.kind.max_delay * 1000])
+
+    def has(self, records: list[Record]) -> bool:
+        self.model.look()
+        counts = self.model.counts()
+        return all(counts.get(row, 0) >= count for row, count in expected_counts(records, self.kind.window).items())
+
+    def finish(self) -> None:
+        self.say("wait for the end of the bounded run")
+        self.job.process.wait(TIMEOUT)
+        self.ended()
+
+    def stop(self) -> None:
+        self.send_signal(self.chaos.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
+        self.ended()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """As a terminal does, to all processes; from the moment on when the run knows what to do then."""
+        wait_for(lambda: self.job.process.poll() is not None or self.catches(signal.SIGTERM), "its start", TIMEOUT)
+        self.moment()
+        self.say(f"{number.name} to the group")
+        with suppress(ProcessLookupError):
+            os.killpg(self.job.process.pid, number)
+
+    def catches(self, number: signal.Signals) -> bool:
+        status = Path(f"/proc/{self.job.process.pid}/status").read_text()
+        return bool(int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16) >> (number - 1) & 1)
+
+    def moment(self) -> None:
+        """The random moment of a fault."""
+        time.sleep(self.chaos.choice([0, self.chaos.uniform(0, 4), self.chaos.uniform(4, 12)]))
+
+    def stop_and_kill(self) -> None:
+        self.send_signal(signal.SIGINT)
+        self.kill(may_drain=True)
+
+    def kill(self, may_drain: bool = False) -> None:
+        self.moment()
+        part = self.chaos.choice(["Python", "JVM", "both", "both"] + ["second Ctrl-C"] * may_drain)
+        self.say(f"kill -9: {part}")
+        java = self.java()
+        savepoints = set(self.checkpoints.glob("savepoint-*/_metadata"))
+        with suppress(ProcessLookupError):
+            if part == "both":
+                os.killpg(self.job.process.pid, signal.SIGKILL)
+            elif part == "JVM":
+                os.kill(java or self.job.process.pid, signal.SIGKILL)
+            else:
+                os.kill(self.job.process.pid, signal.SIGKILL if part == "Python" else signal.SIGINT)
+        code = self.job.process.wait(TIMEOUT)
+        if code == 0:  # it was over before
+            return self.ended()
+        assert code in (-9, 130) or self.job.stderr.read_text().splitlines()[-1].startswith(LOST)
+        if may_drain or self.bounded:
+            wait_for(lambda: not java or not Path(f"/proc/{java}").exists(), "the end of the JVM", TIMEOUT)
+            self.killed_in_stop(drained=bool(set(self.checkpoints.glob("savepoint-*/_metadata")) - savepoints))
+        self.job = None
+
+    def java(self) -> int | None:
+        with suppress(ValueError):
+            return self.job.java()
+        return None
+
+    def killed_in_stop(self, drained: bool) -> None:
+        self.say(f"the stop was {'done' if drained else 'not done'}")
+        self.model.drains += drained
+        self.model.all_said &= not drained  # what was said may be lost with the process that says it
+
+    def ended(self) -> None:
+        """Check a run that nobody has killed."""
+        ended, self.job = self.job.wait(TIMEOUT), None
+        said = ended.stderr.splitlines()
+        assert ended.code == 0, ended.stderr
+        assert all(line.startswith(GOOD) for line in said), ended.stderr
+        for line in said:
+            sentence, _, number = line.rpartition(": ")
+            if sentence in (LATE, NULLS, INVALID):
+                self.model.said[sentence] += int(number)
+        read = self.committed()
+        self.say(f"ended, read {read}, {' | '.join(said[1:])}")
+        if self.bounded and "Stopped: " not in ended.stderr:
+            assert all(offset >= end for offset, end in zip(read, self.goal, strict=False)), (read, self.goal)
+        if "open windows are in " not in ended.stderr:
+            self.model.check_drained(read)
+
+    def committed(self) -> list[int]:
+        """The offsets of the group."""
+
+        def ask() -> dict[TopicPartition, OffsetAndMetadata]:
+            # A broker that has just started may not know yet who looks after the group.
+            with suppress(KafkaError), KafkaAdminClient(bootstrap_servers=self.topic.bootstrap_servers) as admin:
+                return admin.list_group_offsets([self.topic.name])[self.topic.name]
+
+        offsets = {one.partition: found.offset for one, found in wait_for(ask, "the group's offsets").items()}
+        return [offsets.get(partition, 0) for partition in range(len(self.model.records))]
+
+    def restart_broker(self) -> None:
+        crash, seconds = self.chaos.random() < 0.5, self.chaos.uniform(0, 6)
+        if self.job:  # before, it would end with an error
+            self.job.until(lambda: "web UI" in self.job.stderr.read_text(), "its start", TIMEOUT)
+        self.say(f"{'kill' if crash else 'stop'} the broker, start it again after {seconds:.1f} s")
+        (self.broker.kill if crash else self.broker.stop)()
+        time.sleep(seconds)
+        self.broker.start()
+
+
+def test_walk(chaos: random.Random, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path) -> None:
+    kind = random_kind(chaos)
+    walk = Walk(kind, chaos, own_broker, start_job, tmp_path)
+    walk.say(f"CHAOS_SEED={CHAOS_SEED} {replace(kind, script=kind.script.name)} in {tmp_path}")
+    for _ in range(STEPS):
+        walk.step()
+    if walk.job:
+        walk.kill(may_drain=False)
+    walk.start("--bounded")
+    walk.finish()
+    assert walk.committed() == [len(records) for records in walk.model.records]
