@@ -52,6 +52,7 @@ LATE = "Words that came after their windows had closed, not counted (--max-delay
 NULLS = "Records with a null value (tombstones), not counted"
 INVALID = "Lines with bytes that are not UTF-8, counted with U+FFFD in their place"
 GOOD = ("Going on from ", "Flink's web UI is on ", "Stopping: ", "Stopped: ", LATE, NULLS, INVALID)
+UNCOMMITTED = "All rows are written, but their offsets could not be committed"
 LOST = "Flink's JVM has ended"
 
 Row = tuple[str, str, int]  # start of the window, word, count or total
@@ -217,7 +218,7 @@ class Walk:
             del steps[self.restart_broker]  # it would have to end with an error
         else:
             steps |= {self.stop: 4, self.stop_and_kill: 2, self.kill: 4, self.wait_until_read: 3, self.produce: 7}
-            steps[self.add_partition] = 1
+            steps |= {self.add_partition: 1, self.stop_in_an_outage: 1}
         self.chaos.choices(list(steps), list(steps.values()))[0]()
         self.model.check()
 
@@ -230,12 +231,14 @@ class Walk:
         # Those of a partition that is not yet found are late for partitions that hold windows back.
         partitions = self.known if self.job and self.kind.time == "held" else len(self.model.records)
         chosen = self.chaos.sample(range(partitions), self.chaos.randint(1, partitions))
-        self.say(f"produce {number} records into {chosen} from {self.clock - START} ms on")
-        self.send([self.record(self.chaos.choice(chosen), 20 if number > 50 else 1_000) for _ in range(number)])
+        behind = 0 if self.kind.time == "held" else self.chaos.choice([0, 0.3, 1])
+        self.say(f"produce {number} records into {chosen} from {self.clock - START} ms on, {behind:.0%} behind")
+        pace = 20 if number > 50 else 1_000
+        self.send([self.record(self.chaos.choice(chosen), pace, self.chaos.random() < behind) for _ in range(number)])
 
-    def record(self, partition: int, pace: int) -> Record:
+    def record(self, partition: int, pace: int, is_behind: bool) -> Record:
         self.clock += self.chaos.randint(0, pace)
-        behind = self.chaos.randint(0, 60_000) if self.kind.time != "held" and self.chaos.random() < 0.3 else 0
+        behind = self.chaos.randint(0, 60_000) if is_behind else 0
         line = " ".join(f"word{self.chaos.randrange(20)}" for _ in range(self.chaos.randint(0, 5))).encode()
         value = self.chaos.choices([line, None, b"broken \xff\xc3 line"], [30, 1, 1])[0]
         return Record(value, self.clock - behind, partition, key=b"key")  # a null value needs one
@@ -363,12 +366,13 @@ class Walk:
         self.model.drains += drained
         self.model.all_said &= not drained  # what was said may be lost with the process that says it
 
-    def ended(self) -> None:
+    def ended(self, outage: bool = False) -> None:
         """Check a run that nobody has killed."""
         ended, self.job = self.job.wait(TIMEOUT), None
         said = ended.stderr.splitlines()
-        assert ended.code == 0, ended.stderr
-        assert all(line.startswith(GOOD) for line in said), ended.stderr
+        uncommitted = outage and said[-1].startswith(UNCOMMITTED)
+        assert ended.code == (1 if uncommitted else 0), ended.stderr
+        assert all(line.startswith(GOOD) for line in said[: len(said) - uncommitted]), ended.stderr
         for line in said:
             sentence, _, number = line.rpartition(": ")
             if sentence in (LATE, NULLS, INVALID):
@@ -377,7 +381,9 @@ class Walk:
         self.say(f"ended, read {read}, {' | '.join(said[1:])}")
         if self.bounded and "Stopped: " not in ended.stderr:
             assert all(offset >= end for offset, end in zip(read, self.goal, strict=False)), (read, self.goal)
-        if "open windows are in " not in ended.stderr:
+        if uncommitted:  # nobody says then whether it was drained
+            self.model.drains += 1
+        elif "open windows are in " not in ended.stderr:
             self.model.check_drained(read)
 
     def committed(self) -> list[int]:
@@ -391,14 +397,21 @@ class Walk:
         offsets = {one.partition: found.offset for one, found in wait_for(ask, "the group's offsets").items()}
         return [offsets.get(partition, 0) for partition in range(len(self.model.records))]
 
-    def restart_broker(self) -> None:
+    def restart_broker(self, stop: bool = False) -> None:
         crash, seconds = self.chaos.random() < 0.5, self.chaos.uniform(0, 6)
         if self.job:  # before, it would end with an error
             self.job.until(lambda: "web UI" in self.job.stderr.read_text(), "its start", TIMEOUT)
         self.say(f"{'kill' if crash else 'stop'} the broker, start it again after {seconds:.1f} s")
         (self.broker.kill if crash else self.broker.stop)()
+        if stop:
+            self.send_signal(signal.SIGTERM)
         time.sleep(seconds)
         self.broker.start()
+        if stop:
+            self.ended(outage=True)
+
+    def stop_in_an_outage(self) -> None:
+        self.restart_broker(stop=True)
 
 
 def test_walk(chaos: random.Random, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path) -> None:
