@@ -72,5 +72,9 @@ def said_in_one_sentence() -> Iterator[None]:
         if "Trace:" in str(error):  # a call that Java does not know: a fault of ours
             raise
         sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
+    except RuntimeError as error:
+        if "Java gateway process exited" not in str(error):
+            raise
+        sys.exit(f"Flink's JVM has ended before it was ready, killed or out of memory. Its log is in {log_file()}")
     except KafkaError as error:
         sys.exit(f"Kafka does not answer, so offsets may not be committed, and rows may come again: {error}")
