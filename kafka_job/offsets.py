@@ -141,7 +141,10 @@ def commit_offsets(options: argparse.Namespace, offsets: Offsets) -> None:
     Raises:
         KafkaError: the broker does not answer, or refuses: the group has active members, or this client no right to it.
     """
-    with KafkaAdminClient(bootstrap_servers=options.bootstrap_servers.split(",")) as admin:
+    with KafkaAdminClient(
+        bootstrap_servers=options.bootstrap_servers.split(","),
+        reconnect_backoff_max_ms=1000,  # by default a broker that is away for seconds is asked too seldom
+    ) as admin:
         answers = admin.alter_group_offsets(
             options.group_id,
             {
