@@ -86,3 +86,25 @@ def test_stop_with_drain_is_where_the_next_run_goes_on(
     ended = start_job(*arguments, "--bounded").wait()
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(records)
+
+
+def test_a_late_record_right_after_a_restart_is_late(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The source begins anew, and its first watermark is that of the late record."""
+    topic = new_topic()
+    records = topic.produce(lines(*["closed"] * 5, "open"))
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
+    job = start_job(*arguments, "--no-drain")
+    job.until(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    job.end()
+
+    topic.produce(lines("closed"))
+    job = start_job(*arguments)
+    job.until(lambda: topic.committed_records() == len(records) + 1, "the offset of the late record")
+    job.process.send_signal(signal.SIGTERM)
+    ended = job.wait(60)
+    assert ended.code == 0, ended.stderr
+    assert "Words that came after their windows had closed, not counted (--max-delay): 1\n" in ended.stderr
+    assert read_files(output) == expected_counts(records)
