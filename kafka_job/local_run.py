@@ -129,8 +129,10 @@ def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
     except SystemExit as error:
         if isinstance(error.code, str) and newest_checkpoint(folder):
             raise SystemExit(f"{error.code}\n{go_on}") from None
+        stop.last_words = ""
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    stop.last_words = ""  # all is written: from a folder that is half deleted, it would be written again
     shutil.rmtree(folder, ignore_errors=True)
 
 
