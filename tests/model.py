@@ -5,6 +5,7 @@ At any time, whatever has ended a run:
 - A visible file is complete, and never changes.
 - Between two drains a (window, word) is written at most once. A drain is a stop without --no-drain, or the end of a
   bounded run: it writes windows that are open, so more of such a window is a further row. These rows add up.
+- All rows of a window that was closed by the watermark, not by a drain, are in one file, and no more come, ever.
 - No sum of rows is more than what was produced.
 
 After a drain the group's offsets say which records were read, and exactly these are in rows:
@@ -45,6 +46,7 @@ class Kind:
 
     @property
     def window(self) -> int:
+        """Seconds."""
         return 1 if self.script.name == TOTALS.name else 5
 
     @property
@@ -64,6 +66,7 @@ def differences(rows: list[Row]) -> list[Row]:
 
 
 def add_up(rows: list[Row]) -> Counts:
+    """One count for each (window, word)."""
     counts: Counter[tuple[str, str]] = Counter()
     for window, word, count in rows:
         counts[window, word] += count
@@ -79,6 +82,8 @@ class Model:
         self.skipped = [0] * kind.partitions  # where --start latest has started
         self.files: dict[Path, list[Row]] = {}  # that were seen
         self.earlier: set[Path] = set()  # of those, the ones that were there after the last drain
+        self.checked: set[Path] = set()
+        self.closed: set[str] = set()  # windows, by the watermark
         self.drains = 0  # after that, by runs that were killed; their rows may come with the next run
         self.said: Counter[str] = Counter()  # how many late words, and the like
         self.all_said = True  # not so where a run was killed after it has drained
@@ -105,6 +110,7 @@ class Model:
         return expected_counts(self.read(upto), self.kind.window)
 
     def read(self, upto: list[int]) -> list[Record]:
+        """The records before these offsets, from where the first run has started."""
         parts = zip(self.records, self.skipped, upto, strict=True)
         return [record for records, first, end in parts for record in records[first:end]]
 
@@ -114,9 +120,19 @@ class Model:
             return dict(counts)
         return dict(add_up([("any", word, count) for (_, word), count in counts.items()]))
 
-    def check(self) -> None:
+    def check_windows(self, drained: bool) -> None:
+        """What was closed stays closed."""
+        for file in self.files.keys() - self.checked:
+            windows = {row[0] for row in self.files[file]}
+            assert not windows & self.closed, f"rows of closed windows in {file}: {sorted(windows & self.closed)}"
+            if not drained and not self.drains:
+                self.closed |= windows
+        self.checked = set(self.files)
+
+    def check(self, drained: bool = False) -> None:
         """What must hold at any time."""
         self.look()
+        self.check_windows(drained)
         new = [row for file, rows in self.files.items() if file not in self.earlier for row in rows]
         [(twice, times)] = Counter(row[:2] for row in new).most_common(1) or [(None, 0)]
         assert times <= 1 + self.drains, f"{times} rows of {twice}"
@@ -129,6 +145,7 @@ class Model:
 
     @staticmethod
     def compare(counts: Counts, expected: Counts, exactly: bool) -> None:
+        """No count may be more than what is expected, or, exactly, other than that."""
         wrong = {
             row: (counts.get(row, 0), expected.get(row, 0))
             for row in counts.keys() | expected.keys()
@@ -138,7 +155,7 @@ class Model:
 
     def check_drained(self, upto: list[int]) -> None:
         """What must hold where exactly the records before these offsets were counted, and no window is open."""
-        self.check()
+        self.check(drained=True)
         self.earlier, self.drains = set(self.files), 0
         counts, expected, read = self.counts(), self.expected(upto), self.read(upto)
         exactly = self.kind.time != "late" or self.kind.totals

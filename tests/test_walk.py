@@ -90,7 +90,7 @@ class Walk:
         # Those of a partition that is not yet found are late for partitions that hold windows back.
         partitions = self.known if self.job and self.kind.time == "held" else len(self.model.records)
         chosen = self.chaos.sample(range(partitions), self.chaos.randint(1, partitions))
-        behind = 0 if self.kind.time == "held" else self.chaos.choice([0, 0.3, 1])
+        behind = 0 if self.kind.time == "held" else self.chaos.choice([0, 0.3, 1, 1])
         self.say(f"produce {number} records into {chosen} from {self.clock - START} ms on, {behind:.0%} behind")
         pace = 20 if number > 50 else 1_000
         self.send([self.record(self.chaos.choice(chosen), pace, self.chaos.random() < behind) for _ in range(number)])
@@ -122,7 +122,7 @@ class Walk:
 
     def start(self, *more: str) -> None:
         flags = [*more, "--start", self.chaos.choice(["committed", "earliest", "latest"])]
-        if self.chaos.random() < 0.3:
+        if self.chaos.random() < 0.5:
             flags.append("--no-drain")
         self.say(f"start {' '.join(flags)}")
         flags += ["--max-delay", str(self.kind.max_delay), "--idle-timeout", str(self.kind.idle_timeout)]
