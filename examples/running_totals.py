@@ -5,7 +5,7 @@
     flink run --python examples/running_totals.py
 
 A row is a second of event time in which the word was counted (UTC), the word, and its total at the end of that second.
-The last row of a word has its newest total. No word is late: it is counted in the first second that is still open.
+The highest total of a word is its newest. No word is late: it is counted in the first second that is still open.
 
     2026-11-22T14:00:07Z    hello    9
 
