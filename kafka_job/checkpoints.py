@@ -226,7 +226,10 @@ def splits_of_coordinator(operator: JavaObject) -> list[tuple[JavaObject, int]]:
     Raises:
         Py4JJavaError, ValueError: the state is not what this version of Flink and of the connector writes.
     """
-    state = bytes(operator.getCoordinatorState().getData())
+    coordinator = operator.getCoordinatorState()
+    if coordinator is None:
+        raise ValueError("its source had ended")
+    state = bytes(coordinator.getData())
     version, version_of_kafka, length = struct.unpack(">iii", state[:12])  # as SourceCoordinator writes them
     if version != 1:
         raise ValueError(f"version {version} of the state of a source's coordinator")
@@ -318,10 +321,10 @@ def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> Plan:
 
 
 def check_state(environment: StreamExecutionEnvironment, plan: Plan) -> None:
-    """Exit with one sentence where a pipeline would leave out a part of the checkpoint that it goes on from.
+    """Exit with one sentence where a pipeline cannot go on from its checkpoint, or would leave out a part of it.
 
     Raises:
-        SystemExit: an operator with state, other than the source, is not in the pipeline any more.
+        SystemExit: a part of the job had ended; or an operator with state, not the source, is not in the pipeline.
     """
     if not plan.after:
         return
@@ -331,6 +334,8 @@ def check_state(environment: StreamExecutionEnvironment, plan: Plan) -> None:
         str(pair.getGeneratedOperatorID()) for vertex in graph.getVerticesAsArray() for pair in vertex.getOperatorIDs()
     }
     for operator in operators_of(plan.after).toArray():
+        if any(subtask.isFinished() for subtask in operator.getStates().toArray()):
+            sys.exit(f"A part of the job had ended when {plan.after} was made, so Flink cannot go on from there")
         if operator.getStateSize() and not is_source(operator) and str(operator.getOperatorID()) not in there:
             name = operator.getOperatorUid().orElse(None) or operator.getOperatorName().orElse("without a name")
             lost = f"the job has no operator '{name}' any more, whose state is in {plan.after}"

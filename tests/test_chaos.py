@@ -7,6 +7,7 @@ CHAOS_SEED=7 pytest -m chaos        # one round, again with the same seed
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -171,6 +172,30 @@ def test_kill_of_a_task_manager(
         assert cluster.rest(f"/jobs/{job}/checkpoints")["counts"]["restored"] >= 1
     finally:
         cluster.stop()
+
+
+def test_a_savepoint_of_a_job_that_has_ended_in_part(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """One of the source's two subtasks has read its partition to the end: Flink has no way on, and we say so."""
+    topic = new_topic(partitions=2)
+    topic.produce(random_lines(1, 30_000, partitions=1) + lines("short", partition=1))
+    run = ["--output", str(tmp_path / "out"), *topic.arguments(), "--bounded"]
+    slow = slow_script(tmp_path)
+    job = job_id(cluster.flink("run", "--detached", "-p", "2", "--python", slow, *run, cwd=tmp_path))
+    source = cluster.rest(f"/jobs/{job}")["vertices"][0]["id"]
+
+    def states() -> set[str]:
+        return {subtask["status"] for subtask in cluster.rest(f"/jobs/{job}/vertices/{source}")["subtasks"]}
+
+    wait_for(lambda: states() == {"FINISHED", "RUNNING"}, "the end of one subtask")
+    made = cluster.flink("savepoint", job, str(tmp_path / "savepoints"))
+    assert cluster.flink("cancel", job).code == 0
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", made.stdout)[1]
+    ended = cluster.flink("run", "-s", savepoint, "-p", "2", "--python", SCRIPT, *run)
+    assert ended.code != 0
+    assert "had ended" in ended.stdout
+    assert "Traceback" not in ended.stdout
 
 
 def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from kafka_job import Plan, checkpoints, failures, job, local_run, offsets
 
 import cloudpickle
 import pytest
+from kafka.errors import GroupAuthorizationFailedError
 
 import word_count
 
@@ -30,6 +31,16 @@ def test_start_offsets(start: str, expected: offsets.Offsets) -> None:
 def test_missing_records() -> None:
     assert offsets.missing_records(start={0: 5, 1: 7}, first=TOPIC.first) == 0
     assert offsets.missing_records(start={0: 2, 1: 0}, first=TOPIC.first) == 3
+
+
+def test_a_group_that_may_not_be_written_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(options: argparse.Namespace, committed: offsets.Offsets) -> None:
+        assert committed == {0: 5, 1: 7}, "it tries with what is committed already, which changes nothing"
+        raise GroupAuthorizationFailedError("group mine")
+
+    monkeypatch.setattr(offsets, "commit_offsets", refuse)
+    with pytest.raises(SystemExit, match=r"^Offsets cannot be committed \(GroupAuthorizationFailedError: .*--group-id"):
+        offsets.check_group(argparse.Namespace(group_id="mine"), TOPIC)
 
 
 def test_what_changes_between_two_jobs_is_named() -> None:
