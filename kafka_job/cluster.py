@@ -10,37 +10,46 @@ from kafka_job.checkpoints import plan_after, plan_in, take_folder
 from kafka_job.checks import find_connector
 from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import RESTARTS, Job, create_environment
-from kafka_job.offsets import ask_for_offsets, check_group, make_plan
+from kafka_job.offsets import Plan, ask_for_offsets, check_group, make_plan
 
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 DIRECTORY = "execution.checkpointing.dir"
+OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
+WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 
 
 def submit(job: Job) -> None:
-    """Hand the job to the cluster of 'flink run', with the plan for it."""
-    options, settings = job.options, RESTARTS | job.settings
+    """Hand the job to the cluster of 'flink run'."""
     configuration = configuration_of_flink_run()
-    savepoint = configuration.get(SAVEPOINT)
     add_jars_to_context_class_loader([find_connector().as_uri()])  # what reads checkpoints is in there
     with said_in_one_sentence():
-        if options.checkpoint_dir and (savepoint or options.bounded):
-            what = f"-s {savepoint}" if savepoint else "--bounded"
-            why = "names where to go on from" if savepoint else "keeps no state when it ends on a cluster"
-            sys.exit(f"{what} {why}, so it does not go with --checkpoint-dir; leave out one of the two")
-        if options.checkpoint_dir:
-            folder = Path(options.checkpoint_dir)
-            take_folder(folder, options, job.state)
-            plan = plan_in(folder, options, settings, on_cluster=True)
-        elif savepoint:
-            plan = plan_after(savepoint, options, settings | place_for_checkpoints(configuration))
-        else:
-            topic = ask_for_offsets(options)
-            check_group(options, topic)
-            plan = make_plan(options, settings | place_for_checkpoints(configuration), topic, bounded_by_flink=True)
-        environment = job.pipeline(plan)
+        environment = job.pipeline(plan_for_cluster(job, configuration))
     environment.execute(job.name)
+
+
+def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
+    """The plan of a run that Flink ends by itself, if it is bounded, and that others than this library may stop.
+
+    Raises:
+        SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
+    """
+    options, settings, savepoint = job.options, RESTARTS | job.settings, configuration.get(SAVEPOINT)
+    if options.checkpoint_dir and savepoint:
+        sys.exit(f"-s {savepoint} names where to go on from, {WITHOUT_FOLDER}")
+    if options.checkpoint_dir and options.bounded:
+        sys.exit(f"--bounded keeps no state when it ends on a cluster, {WITHOUT_FOLDER}")
+    if options.checkpoint_dir:
+        folder = Path(options.checkpoint_dir)
+        take_folder(folder, options, job.state)
+        return plan_in(folder, options, settings, on_cluster=True)
+    settings = settings | place_for_checkpoints(configuration)
+    if savepoint:
+        return plan_after(savepoint, options, settings)
+    topic = ask_for_offsets(options)
+    check_group(options, topic)
+    return make_plan(options, settings, topic, bounded_by_flink=True)
 
 
 def configuration_of_flink_run() -> dict[str, str]:
@@ -57,7 +66,7 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     Raises:
         SystemExit: nothing is configured, and this machine is not that of the cluster.
     """
-    if DIRECTORY in configuration or DIRECTORY in configuration_of_cluster(configuration):
+    if {DIRECTORY, OLD_DIRECTORY} & {*configuration, *configuration_of_cluster(configuration)}:
         return {}
     address = configuration.get("rest.address", "localhost")
     if address not in ("localhost", "127.0.0.1", "::1"):
