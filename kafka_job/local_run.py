@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -80,9 +81,10 @@ def run_locally(job: Job) -> None:
         plan = plan_in(folder, options, settings)
         running = job.pipeline(plan).execute_async(job.name)
         say_where_web_ui_is(running)
-        all_read = wait_for_end(running, plan, stop)
-        leave_open = options.no_drain and not all_read
-        savepoint = stop_job(running, folder, drain=not leave_open)
+        with failure_of(running):
+            all_read = wait_for_end(running, plan, stop)
+            leave_open = options.no_drain and not all_read
+            savepoint = stop_job(running, folder, drain=not leave_open)
         commit(job, plan.start | checkpoint_offsets(str(savepoint), plan.topic))
         if not all_read:
             windows = f"in {savepoint}" if leave_open else "written"
@@ -226,10 +228,13 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
 
 
 def records_handed_on(running: JobClient) -> int:
-    """How many records the first box of the web UI has sent to the second one."""
+    """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
     address = mini_cluster(running).getRestAddress().get().toString()
-    with urllib.request.urlopen(f"{address}/jobs/{running.get_job_id()}", timeout=10) as response:
-        source, *_ = json.load(response)["vertices"]
+    try:
+        with urllib.request.urlopen(f"{address}/jobs/{running.get_job_id()}", timeout=10) as response:
+            source, *_ = json.load(response)["vertices"]
+    except (OSError, HTTPException):
+        return -1
     return source["metrics"]["write-records"]
 
 
@@ -243,6 +248,18 @@ def has_ended(running: JobClient) -> bool:
     if end.done():
         end.result()
     return end.done()
+
+
+@contextlib.contextmanager
+def failure_of(running: JobClient) -> Iterator[None]:
+    """Raise what a job has failed with, where Flink refuses a call in the `with` block because it ends with the job."""
+    try:
+        yield
+    except Py4JJavaError:
+        deadline = time.monotonic() + 5
+        while not has_ended(running) and time.monotonic() < deadline:  # the result comes some moments later
+            time.sleep(0.05)
+        raise
 
 
 def trigger_checkpoint(running: JobClient) -> JavaObject:
