@@ -82,6 +82,7 @@ def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, 
     ones = words.map(with_one, output_type=Types.TUPLE([Types.STRING(), Types.LONG()])).name("with one").uid("with-one")
 
     # key_by sends all pairs of a word to the same worker, so that one place sees all of them. That is a shuffle.
+    # keep_watermark is ours: after a restart Flink would have forgotten how far event time had come.
     by_word = keep_watermark(ones.key_by(word_of, key_type=Types.STRING()))
 
     # A window collects the pairs of 5 seconds of event time; reduce adds up two of them until one is left.
