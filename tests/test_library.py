@@ -50,16 +50,22 @@ def test_what_changes_between_two_jobs_is_named() -> None:
     assert checkpoints.difference({}, before) == "topic: None, now input"
 
 
+def make_checkpoint(folder: Path, number: int) -> Path:
+    """What is read of a checkpoint without Flink: the head of its _metadata, the path of which is returned."""
+    folder.mkdir(parents=True)
+    (folder / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, number))
+    return folder / "_metadata"
+
+
 def test_newest_checkpoint_goes_by_its_number(tmp_path: Path) -> None:
     """Not by the time of its file, nor by its name."""
     assert checkpoints.newest_checkpoint(tmp_path) is None
     for time, (number, name) in enumerate(
         [(9, "job/chk-9"), (11, "savepoint-1"), (10, "job/chk-10"), (12, "new/chk-12")]
     ):
-        (tmp_path / name).mkdir(parents=True)
-        if name != "new/chk-12":  # not complete
-            (tmp_path / name / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, number))
-            os.utime(tmp_path / name / "_metadata", (time, time))
+        metadata = make_checkpoint(tmp_path / name, number)
+        os.utime(metadata, (time, time))
+    (tmp_path / "new" / "chk-12" / "_metadata").unlink()  # it is not complete
     assert checkpoints.newest_checkpoint(tmp_path) == tmp_path / "savepoint-1"
     for damaged in (b"", b"something else"):
         (tmp_path / "job" / "chk-9" / "_metadata").write_bytes(damaged)
@@ -109,8 +115,7 @@ def test_what_another_job_has_left_is_not_taken(tmp_path: Path, monkeypatch: pyt
         os.close(checkpoints.take_folder(tmp_path, options, state))
         assert (tmp_path / "start.json").exists() == kept
         checkpoints.record_start(tmp_path, Plan("input", start={0: 3}))
-    (tmp_path / "savepoint-1").mkdir()
-    (tmp_path / "savepoint-1" / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, 1))
+    make_checkpoint(tmp_path / "savepoint-1", 1)
     os.close(checkpoints.take_folder(tmp_path, options, "two"))
     with pytest.raises(SystemExit, match=r"are of another job \(state: two, now three\); choose another folder"):
         checkpoints.take_folder(tmp_path, options, "three")
@@ -197,8 +202,7 @@ def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool, stop: local_r
         with local_run.checkpoint_folder(None, stop) as folder:
             folders.append(folder)
             if complete:
-                (folder / "job" / "chk-1").mkdir(parents=True)
-                (folder / "job" / "chk-1" / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, 1))
+                make_checkpoint(folder / "job" / "chk-1", 1)
             sys.exit("The job has failed.")
 
     with pytest.raises(SystemExit) as raised:
