@@ -210,7 +210,7 @@ def test_a_transaction_that_was_given_up_is_not_counted(
         producer.init_transactions()
         for end in (producer.commit_transaction, producer.abort_transaction):
             producer.begin_transaction()
-            producer.send(topic.name, end.__name__.encode(), timestamp_ms=START)
+            producer.send(topic.name, end.__name__.encode(), timestamp_ms=START).get(10)  # else it may never be sent
             end()
     ended = start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")).wait()
     assert ended.code == 0, ended.stderr
