@@ -12,8 +12,8 @@ A block is what stands between two lines of three backticks. Marks are comments 
     <!-- type -->              what comes after the command is typed into it
     <!-- not run: REASON -->   a console block that cannot be run here
 
-In a console block a line that begins with "$ " is a command, ^C and ^D are keys, and all else is what is printed, where
-"..." stands for anything. A command whose block is continued by another one goes on in its terminal meanwhile.
+In a console block a line that begins with "$ " is a command, which goes on in lines that begin with "> "; ^C and ^D are
+keys, and all else is what is printed, where "..." stands for anything. A command whose block is continued by another one goes on in its terminal meanwhile.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -97,7 +98,14 @@ class Terminal:
         }
         command = ["--norc", "--noprofile", "--noediting", "-i"]
         self.shell = pexpect.spawn(
-            "bash", command, cwd=str(folder), env=environment, echo=False, encoding="utf-8", dimensions=(40, 120)
+            "bash",
+            command,
+            cwd=str(folder),
+            env=environment,
+            echo=False,
+            encoding="utf-8",
+            dimensions=(40, 120),
+            preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL),  # Python ignores it
         )
         self.printed = ""
         self.running = True
@@ -160,8 +168,8 @@ def commands(block: Block) -> list[tuple[str, str]]:
             found.append((line[2:], []))
         elif line in ("^C", "^D"):
             found.append((line, []))
-        elif command.endswith("\\") and not printed:
-            found[-1] = (f"{command}\n{line}", [])
+        elif line.startswith("> ") and command and not printed:
+            found[-1] = (f"{command}\n{line[2:]}", [])
         else:
             printed.append(line)
     steps = [(command, "\n".join(printed)) for command, printed in found]
@@ -239,6 +247,7 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
                 faults.append(f"{block.place}: {error}")
                 if not keep_going:
                     break
+                terminal.shell.sendintr()
         for terminal in terminals.values():
             if terminal.running:
                 terminal.shell.sendintr()
