@@ -10,10 +10,12 @@ A block is what stands between two lines of three backticks. Marks are comments 
     <!-- apply -->             a diff, which the reader applies
     <!-- terminal: NAME -->    of a console block: a shell of its own, where this is not the reader's first one
     <!-- type -->              what comes after the command is typed into it
+    <!-- wait: SECONDS -->     the reader takes so long before the block
     <!-- not run: REASON -->   a console block that cannot be run here
 
 In a console block a line that begins with "$ " is a command, which goes on in lines that begin with "> "; ^C and ^D are
-keys, and all else is what is printed, where "..." stands for anything. A command whose block is continued by another one goes on in its terminal meanwhile.
+keys, and all else is what is printed, where "..." stands for anything. A command whose block is continued by another
+one goes on in its terminal meanwhile.
 """
 
 import argparse
@@ -186,6 +188,7 @@ def run_block(block: Block, terminal: Terminal, goes_on: bool) -> None:
         AssertionError, TimeoutError: something else was printed, or nothing.
     """
     steps = commands(block)
+    time.sleep(float(block.marks.get("wait", 0)))  # event time goes by
     for number, (command, expected) in enumerate(steps, 1):
         if command == "^C":
             terminal.shell.sendintr()

@@ -9,8 +9,8 @@ A line is a time of DAY (UTC), a partition if it is not 0, and the text of the r
     14:00:02.250 @1 that is the question
 
 The text may be missing: that is a record without words, which moves event time on. The topic is created where it is
-missing. All lines are read before the first one is sent. With --pause 1 they are sent a second apart, as they would come
-in life; a job that finds them all at once sees no watermark between them.
+missing. All lines are read before the first one is sent. With --pause 1 they are sent a second apart, as they would
+come in life; a job that finds them all at once sees no watermark between them.
 """
 
 import argparse
