@@ -10,17 +10,21 @@ A block is what stands between two lines of three backticks. Marks are comments 
     <!-- apply -->             a diff, which the reader applies
     <!-- terminal: NAME -->    of a console block: a shell of its own, where this is not the reader's first one
     <!-- type -->              what comes after the command is typed into it
+    <!-- wait: SECONDS -->     the reader takes so long before the block
     <!-- not run: REASON -->   a console block that cannot be run here
 
-In a console block a line that begins with "$ " is a command, ^C and ^D are keys, and all else is what is printed, where
-"..." stands for anything. A command whose block is continued by another one goes on in its terminal meanwhile.
+In a console block a line that begins with "$ " is a command, which goes on in lines that begin with "> "; ^C and ^D are
+keys, and all else is what is printed, where "..." stands for anything. A command whose block is continued by another
+one goes on in its terminal meanwhile.
 """
 
 import argparse
+import contextlib
 import fcntl
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -77,7 +81,8 @@ def pattern(expected: str) -> re.Pattern[str]:
     """What a printed text must look like: "..." is anything in a line, and a line of "..." any lines, or none."""
     text = re.escape(expected).replace("\\\n", "\n")
     text = re.sub(r"^\\\.\\\.\\\.\n", r"(?:.*\\n)*?", text, flags=re.MULTILINE)
-    text = re.sub(r"^\\\.\\\.\\\.\Z", r"(?:.*\\n)*.*", text, flags=re.MULTILINE)
+    text = re.sub(r"\n\\\.\\\.\\\.\Z", r"(?s:(?:\\n.*)?)", text)
+    text = re.sub(r"\A\\\.\\\.\\\.\Z", r"(?s:.*)", text)
     return re.compile(text.replace(r"\.\.\.", ".*?"))
 
 
@@ -97,7 +102,14 @@ class Terminal:
         }
         command = ["--norc", "--noprofile", "--noediting", "-i"]
         self.shell = pexpect.spawn(
-            "bash", command, cwd=str(folder), env=environment, echo=False, encoding="utf-8", dimensions=(40, 120)
+            "bash",
+            command,
+            cwd=str(folder),
+            env=environment,
+            echo=False,
+            encoding="utf-8",
+            dimensions=(40, 120),
+            preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL),  # Python ignores it
         )
         self.printed = ""
         self.running = True
@@ -116,6 +128,13 @@ class Terminal:
         if self.printed.endswith(PROMPT):
             self.printed = self.printed.removesuffix(PROMPT)
             self.running = False
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C if a command still runs, and forget what was printed."""
+        if self.running:
+            self.shell.sendintr()
+            self.wait_for_prompt()
+        self.printed = ""
 
     def wait_for_prompt(self) -> str:
         """All that is printed until the command has ended.
@@ -160,8 +179,8 @@ def commands(block: Block) -> list[tuple[str, str]]:
             found.append((line[2:], []))
         elif line in ("^C", "^D"):
             found.append((line, []))
-        elif command.endswith("\\") and not printed:
-            found[-1] = (f"{command}\n{line}", [])
+        elif line.startswith("> ") and command and not printed:
+            found[-1] = (f"{command}\n{line[2:]}", [])
         else:
             printed.append(line)
     steps = [(command, "\n".join(printed)) for command, printed in found]
@@ -178,6 +197,7 @@ def run_block(block: Block, terminal: Terminal, goes_on: bool) -> None:
         AssertionError, TimeoutError: something else was printed, or nothing.
     """
     steps = commands(block)
+    time.sleep(float(block.marks.get("wait", 0)))  # event time goes by
     for number, (command, expected) in enumerate(steps, 1):
         if command == "^C":
             terminal.shell.sendintr()
@@ -239,10 +259,10 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
                 faults.append(f"{block.place}: {error}")
                 if not keep_going:
                     break
+                terminal.interrupt()
         for terminal in terminals.values():
-            if terminal.running:
-                terminal.shell.sendintr()
-        for terminal in terminals.values():
+            with contextlib.suppress(TimeoutError):
+                terminal.interrupt()
             terminal.shell.close(force=True)
     return faults
 

@@ -9,7 +9,8 @@ A line is a time of DAY (UTC), a partition if it is not 0, and the text of the r
     14:00:02.250 @1 that is the question
 
 The text may be missing: that is a record without words, which moves event time on. The topic is created where it is
-missing. All lines are read before the first one is sent.
+missing. All lines are read before the first one is sent. With --pause 1 they are sent a second apart, as they would
+come in life; a job that finds them all at once sees no watermark between them.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime, time, timezone
 from pathlib import Path
+from time import sleep
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -65,8 +67,10 @@ def read(file: str, partitions: int) -> list[Line]:
     return found
 
 
-def send(lines: list[Line], topic: str, partitions: int, bootstrap_servers: str) -> None:
+def send(lines: list[Line], topic: str, partitions: int, bootstrap_servers: str, pause: float) -> None:
     """Send lines in their order, and wait until the broker has them all; the topic is created where it is missing.
+
+    Between two lines are `pause` seconds.
 
     Raises:
         KafkaError: the broker does not take them.
@@ -77,10 +81,13 @@ def send(lines: list[Line], topic: str, partitions: int, bootstrap_servers: str)
         there = len(producer.partitions_for(topic))
         if there != partitions:
             sys.exit(f"Topic {topic} is there already, partitions: {there}, not {partitions}; nothing is sent")
-        sent = [
-            producer.send(topic, line.text, partition=line.partition, timestamp_ms=int(line.time.timestamp() * 1000))
-            for line in lines
-        ]
+        sent = []
+        for number, line in enumerate(lines):
+            if pause and number:
+                producer.flush()
+                sleep(pause)
+            at = int(line.time.timestamp() * 1000)
+            sent.append(producer.send(topic, line.text, partition=line.partition, timestamp_ms=at))
         for future in sent:
             future.get(30)
 
@@ -89,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=f"Send lines like {FORM}, to a topic; the day is {DAY:%Y-%m-%d}, UTC.")
     parser.add_argument("--topic", required=True, help="created where it is missing")
     parser.add_argument("--partitions", type=int, default=1, metavar="N", help="of the topic (default: %(default)s)")
+    parser.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="between two lines")
     parser.add_argument("--bootstrap-servers", default=f"localhost:{PORT}", help="Kafka (default: %(default)s)")
     parser.add_argument("files", nargs="+", metavar="FILE", help="-: stdin")
     options = parser.parse_args()
@@ -98,7 +106,7 @@ def main() -> None:
     if not is_kafka(options.bootstrap_servers):
         sys.exit(f"No Kafka broker answers on {options.bootstrap_servers}; start one: make broker")
     try:
-        send(lines, options.topic, options.partitions, options.bootstrap_servers)
+        send(lines, options.topic, options.partitions, options.bootstrap_servers, options.pause)
     except KafkaError as error:
         sys.exit(f"The broker on {options.bootstrap_servers} does not take the lines: {error}")
     times = sorted(line.time for line in lines)
