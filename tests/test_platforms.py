@@ -86,7 +86,7 @@ def test_a_package_that_needs_pkg_resources_can_be_built(uv_command: str, packag
 
 @pytest.mark.chaos
 def test_beam_can_be_built(uv_command: str, package_index: None, tmp_path: Path) -> None:
-    """Takes a few minutes. Only Apple silicon needs it, since elsewhere there are wheels."""
+    """Takes a minute. Only Apple silicon needs it, since elsewhere there are wheels."""
     [beam] = re.findall(r"^apache-beam==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     target = tmp_path / "built"
     ended = install(
@@ -95,7 +95,7 @@ def test_beam_can_be_built(uv_command: str, package_index: None, tmp_path: Path)
         CFLAGS="-O0",  # half the time
     )
     assert ended.returncode == 0, ended.stderr
-    assert [file.name for file in target.glob("apache_beam/coders/coder_impl*.so")]
+    assert list(target.glob("apache_beam/coders/coder_impl*.so")), "it was not compiled"
 
 
 @pytest.mark.chaos
