@@ -39,7 +39,7 @@ from pathlib import Path
 import pexpect
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 PROMPT = "<<the prompt of a terminal>>"
 TIMEOUT = 180.0  # seconds that a command has
 # A network of its own: the pages name ports, which may be taken outside. All that runs in it ends with the page.
@@ -257,6 +257,7 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
                 run_block(block, terminal, goes_on)
             except (AssertionError, TimeoutError, subprocess.CalledProcessError, pexpect.EOF) as error:
                 faults.append(f"{block.place}: {error}")
+                print(faults[-1], flush=True)
                 if not keep_going:
                     break
                 terminal.interrupt()
@@ -285,7 +286,7 @@ def main() -> None:
     arguments = parser.parse_args()
     isolate()
     faults = [fault for page in arguments.pages for fault in run_page(page.resolve(), arguments.keep_going)]
-    sys.exit("\n\n".join(faults))
+    sys.exit(f"{len(faults)} blocks are not as their page says" if faults else 0)
 
 
 if __name__ == "__main__":
