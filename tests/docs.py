@@ -86,6 +86,12 @@ def pattern(expected: str) -> re.Pattern[str]:
     return re.compile(text.replace(r"\.\.\.", ".*?"))
 
 
+def sort_rows(text: str) -> str:
+    """The text with the rows of each window sorted: they come in any order."""
+    rows = r"^(\S+Z)\t.*\n(?:\1\t.*\n)*"
+    return re.sub(rows, lambda found: "".join(sorted(found[0].splitlines(keepends=True))), text, flags=re.MULTILINE)
+
+
 class Terminal:
     """A shell in a terminal of 120 columns; `printed` is what nobody has compared yet."""
 
@@ -157,17 +163,21 @@ class Terminal:
             TimeoutError: that was not within TIMEOUT seconds.
         """
         deadline = time.monotonic() + TIMEOUT
-        while not (found := re.match(f"{pattern(expected).pattern}(?:\n|$)", self.printed)):
+        sorted_rows = sort_rows(expected + "\n").removesuffix("\n")
+        end_of_line = re.compile(f"{pattern(sorted_rows).pattern}(?:\n|$)")
+        while not (found := end_of_line.match(self.printed)):
             if not self.running or time.monotonic() > deadline:
                 raise TimeoutError(f"expected:\n{expected}\nprinted:\n{self.printed}")
             self.read(1)
+            self.printed = sort_rows(self.printed)
         self.printed = self.printed[found.end() :]
 
 
 def compare(expected: str, printed: str) -> None:
     """Raise AssertionError where a command has printed something else."""
-    printed = "\n".join(line.rstrip() for line in printed.rstrip().split("\n"))
-    assert pattern(expected.rstrip()).fullmatch(printed), f"expected:\n{expected}\nprinted:\n{printed}"
+    printed, expected = (sort_rows(f"{text.rstrip()}\n").rstrip() for text in (printed, expected))
+    printed = "\n".join(line.rstrip() for line in printed.split("\n"))
+    assert pattern(expected).fullmatch(printed), f"expected:\n{expected}\nprinted:\n{printed}"
 
 
 def commands(block: Block) -> list[tuple[str, str]]:
