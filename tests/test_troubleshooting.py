@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from kafka_job.cluster import place_for_checkpoints
@@ -54,8 +55,9 @@ def test_entry(heading: str) -> None:
     if kind == "test":
         texts = said_by(value)
         for message in re.findall(r"`([^`]+)`", heading):
-            longest = max(message.split("..."), key=len).strip(" .…")
-            assert longest in texts, f"{value} does not look for it"
+            parts = [part for part in message.split("...") if part.strip()]
+            found = [SequenceMatcher(None, part, texts, autojunk=False).find_longest_match().size for part in parts]
+            assert max(found) >= min(20, *map(len, parts)), f"{value} does not look for: {message}"
 
 
 def test_no_message_twice() -> None:
@@ -146,15 +148,18 @@ def test_no_broker_without_checks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "what"),
     [
-        ("lock = threading.Lock()\ndef upper(line):\n    with lock:\n        return line.upper()\n", "_thread.lock"),
-        ("def upper(line):\n    return f'{environment}: {line}'\n", "_thread.RLock"),
+        (
+            "lock = threading.Lock()\ndef upper(line):\n    with lock:\n        return line.upper()\n",
+            "cannot pickle '_thread.lock' object",
+        ),
+        ("def upper(line):\n    return f'{environment}: {line}'\n", "cannot pickle '_thread.RLock' object"),
     ],
     ids=["lock", "Java object"],
 )
 def test_function_that_cannot_be_pickled(function: str, what: str, tmp_path: Path) -> None:
     ended = run(newcomer(tmp_path, FROM_MEMORY, function, UPPER.replace("str.upper", "upper")))
     assert ended.code == 1
-    assert ended.stderr.endswith(f"TypeError: cannot pickle '{what}' object\n")
+    assert ended.stderr.endswith(f"TypeError: {what}\n")
 
 
 def test_java_home_that_is_nowhere(tmp_path: Path) -> None:
