@@ -20,11 +20,11 @@ import demo
 from conftest import Topic
 from support import ROOT, lines, wait_for
 
-KAFKA_PYTHON = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+HELLO = (ROOT / "docs" / "samples" / "hello.py").read_text("utf-8")
 
 
 def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
-    """What `make broker` runs; and the README's three lines of kafka-python against it."""
+    """What `make broker` runs; and the three lines of kafka-python of docs/operations.md against it."""
     port = broker.free_port()
     printed = tmp_path / "printed"
     with printed.open("wb") as output:
@@ -33,10 +33,10 @@ def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
         )
     try:
         wait_for(lambda: f"Kafka is up on localhost:{port}; Ctrl-C ends it." in printed.read_text(), "the broker", 60)
-        snippet = KAFKA_PYTHON.replace("localhost:19092", f"localhost:{port}")
+        snippet = HELLO.replace("localhost:19092", f"localhost:{port}")
         subprocess.run([sys.executable, "-c", snippet], check=True, timeout=60)
         with contextlib.closing(
-            KafkaConsumer("input", bootstrap_servers=f"localhost:{port}", auto_offset_reset="earliest")
+            KafkaConsumer("words", bootstrap_servers=f"localhost:{port}", auto_offset_reset="earliest")
         ) as consumer:
             assert next(iter(consumer)).value == b"hello world"
         process.send_signal(signal.SIGINT)
