@@ -19,6 +19,7 @@ one goes on in its terminal meanwhile.
 """
 
 import argparse
+import contextlib
 import fcntl
 import os
 import re
@@ -80,7 +81,8 @@ def pattern(expected: str) -> re.Pattern[str]:
     """What a printed text must look like: "..." is anything in a line, and a line of "..." any lines, or none."""
     text = re.escape(expected).replace("\\\n", "\n")
     text = re.sub(r"^\\\.\\\.\\\.\n", r"(?:.*\\n)*?", text, flags=re.MULTILINE)
-    text = re.sub(r"^\\\.\\\.\\\.\Z", r"(?:.*\\n)*.*", text, flags=re.MULTILINE)
+    text = re.sub(r"\n\\\.\\\.\\\.\Z", r"(?s:(?:\\n.*)?)", text)
+    text = re.sub(r"\A\\\.\\\.\\\.\Z", r"(?s:.*)", text)
     return re.compile(text.replace(r"\.\.\.", ".*?"))
 
 
@@ -126,6 +128,13 @@ class Terminal:
         if self.printed.endswith(PROMPT):
             self.printed = self.printed.removesuffix(PROMPT)
             self.running = False
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C if a command still runs, and forget what was printed."""
+        if self.running:
+            self.shell.sendintr()
+            self.wait_for_prompt()
+        self.printed = ""
 
     def wait_for_prompt(self) -> str:
         """All that is printed until the command has ended.
@@ -250,11 +259,10 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
                 faults.append(f"{block.place}: {error}")
                 if not keep_going:
                     break
-                terminal.shell.sendintr()
+                terminal.interrupt()
         for terminal in terminals.values():
-            if terminal.running:
-                terminal.shell.sendintr()
-        for terminal in terminals.values():
+            with contextlib.suppress(TimeoutError):
+                terminal.interrupt()
             terminal.shell.close(force=True)
     return faults
 
