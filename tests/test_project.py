@@ -106,7 +106,7 @@ def test_compose_file_is_valid() -> None:
 
 
 def test_no_python_is_said_in_one_sentence(tmp_path: Path) -> None:
-    for name in ("Makefile", "requirements.txt", "constraints.txt"):
+    for name in ("Makefile", "requirements.txt", "constraints.txt", "build-constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for folder in ("connectors", "tools"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.jar"))
