@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Any
 
 from kafka_job import checks, failures
 from kafka_job.cluster import place_for_checkpoints
@@ -29,7 +30,7 @@ import broker
 import fetch
 from broker import free_port
 from conftest import PYFLINK, Cluster, Finished, Job, Topic, environment_with
-from support import LITERAL, ROOT, START, Record, expected_counts, get_json, lines, read_files, wait_for
+from support import LITERAL, ROOT, START, Record, expected_counts, get_json, lines, metric_total, read_files, wait_for
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 # A heading, and what comes after it up to the next one.
@@ -429,12 +430,21 @@ def test_ended_through_the_rest_api(
 NO_WATERMARK = -(2**63)  # as Java has it
 
 
-def watermarks_of_the_second_box(web_ui: str) -> list[int]:
-    """What the web UI shows, for each subtask."""
+def second_box(web_ui: str) -> tuple[dict[str, Any], str]:
+    """What the web UI shows of the part of the job that counts, and the address of more."""
     [job] = get_json(f"{web_ui}/jobs")["jobs"]
     _, count = get_json(f"{web_ui}/jobs/{job['id']}")["vertices"]
-    found = get_json(f"{web_ui}/jobs/{job['id']}/vertices/{count['id']}/watermarks")
-    return [int(one["value"]) for one in found]
+    return count, f"{web_ui}/jobs/{job['id']}/vertices/{count['id']}"
+
+
+def words_in_the_second_box(web_ui: str) -> int:
+    """How many different words of a shard and a batch have come there."""
+    return second_box(web_ui)[0]["metrics"]["read-records"]
+
+
+def watermarks_of_the_second_box(web_ui: str) -> list[int]:
+    """One for each subtask."""
+    return [int(one["value"]) for one in get_json(f"{second_box(web_ui)[1]}/watermarks")]
 
 
 def test_a_partition_without_records_holds_windows_back(
@@ -445,7 +455,7 @@ def test_a_partition_without_records_holds_windows_back(
     records = topic.produce(lines("closed", "open", every=10_000))
     job = start_job(*topic.arguments(), "--output", str(tmp_path / "out"), "--idle-timeout", "0")
     job.web_ui()
-    job.until(lambda: topic.committed_records() == 2, "all records in a checkpoint")
+    job.until(lambda: words_in_the_second_box(job.web_ui()) == 2, "both words on their way to the window")
     assert not list((tmp_path / "out").rglob("*counts-*"))
     [watermark] = watermarks_of_the_second_box(job.web_ui())
     assert watermark == NO_WATERMARK
@@ -462,7 +472,7 @@ def test_a_record_of_the_future_closes_all_windows(
     job = start_job(*topic.arguments(), "--output", str(tmp_path / "out"))
     job.until(lambda: read_files(tmp_path / "out") == expected_counts(records[:1]), "the row of the closed window")
     topic.produce(lines("next", start=START + 5_000))
-    job.until(lambda: topic.committed_records() == 3, "the late record in a checkpoint")
+    job.until(lambda: metric_total(job.web_ui(), "lateWords") == 1, "the late word in the metric")
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait(60)
     assert "Words that came after their windows had closed, not counted (--max-delay): 1\n" in ended.stderr
