@@ -272,6 +272,19 @@ def test_module_that_stays_behind(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.flink("run", "-pyfs", module, "--python", script).code == 0
 
 
+@pytest.mark.chaos
+def test_module_that_is_another_one_on_the_worker(cluster: Cluster, tmp_path: Path) -> None:
+    old, new = (tmp_path / name / "my_functions.py" for name in ("old", "new"))
+    for module, text in ((old, ""), (new, "def upper(line):\n    return line.upper()\n")):
+        module.parent.mkdir()
+        module.write_text(text)
+    find = f"sys.path.insert(0, {str(new.parent)!r})\nimport my_functions\n"
+    script = newcomer(tmp_path, FROM_MEMORY, find, UPPER.replace("str.upper", "my_functions.upper"))
+    ended = cluster.flink("run", "-pyfs", old, "--python", script)
+    assert ended.code == 31
+    assert "AttributeError: Can't get attribute 'upper' on <module 'my_functions' from " in ended.stdout
+
+
 def test_no_cluster(tmp_path: Path) -> None:
     cluster = with_setting(Cluster(tmp_path), "rest.retry.max-attempts", 1)  # by default it tries for a minute
     ended = cluster.flink("list")
