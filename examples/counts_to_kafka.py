@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, positive, run
-from kafka_job.checks import check_topic, connect
+from kafka_job.checks import check_kafka
 
 from pyflink.common import Types
 from pyflink.common.serialization import SimpleStringSchema
@@ -79,11 +79,8 @@ def main() -> None:
         parser.error("counts go to a topic, not to files: --to-topic TOPIC in place of --output")
     if options.to_topic == options.topic:
         parser.error(f"--to-topic {options.to_topic} is the topic that is read: the job would count its own counts")
-    with connect(options.bootstrap_servers) as admin:
-        check_topic(admin, options.bootstrap_servers, options.to_topic)  # Flink would wait for it in silence
-    options.output = (
-        f"kafka://{options.to_topic}"  # checkpoints belong to this output; no folder has to be there for it
-    )
+    check_kafka(options.bootstrap_servers, options.to_topic)  # where it is missing, Flink would wait in silence
+    options.output = f"kafka://{options.to_topic}"  # that is what checkpoints belong to; no folder is looked for
     state = f"counts per window of {options.window} s in {SHARDS} shards"
     run("counts_to_kafka", build, options, SETTINGS, state)
 
