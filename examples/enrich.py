@@ -90,8 +90,8 @@ def count_categories(batches: DataStream, table: dict[str, str], window: int) ->
         .name(f"count per {window} s window")
         .uid("count-categories")
     )
-    late_words = rows.get_side_output(LATE).map(lambda pair: pair[1], output_type=Types.LONG())
-    late_words.name("number of late words").uid("late-words")
+    late = rows.get_side_output(LATE).name("late").uid("late")
+    late_words = late.map(lambda pair: pair[1], output_type=Types.LONG()).name("number of words")
     report(late_words, "lateWords", "Words that came after their windows had closed, not counted (--max-delay)")
     return rows
 

@@ -3,16 +3,22 @@
 import contextlib
 import signal
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+
+from kafka_job import Plan
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from pyflink.datastream import StreamExecutionEnvironment
 
 from conftest import Cluster, Job, Topic
-from examples import counts_to_kafka
+from examples import counts_to_kafka, enrich, sliding_windows
 from support import ROOT, copy_script, expected_counts, lines, parse_rows, random_lines, slow_script
 from test_cluster import job_id
+from test_pipeline import environment  # noqa: F401
 
 TO_KAFKA = ROOT / "examples" / "counts_to_kafka.py"
 
@@ -75,6 +81,19 @@ def test_bad_arguments(
     with pytest.raises(SystemExit, match="2"):
         counts_to_kafka.main()
     assert "counts go to a topic, not to files: --to-topic TOPIC in place of --output\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [counts_to_kafka, enrich, sliding_windows])
+def test_every_operator_has_a_name_and_a_uid(recipe: ModuleType, environment: StreamExecutionEnvironment) -> None:  # noqa: F811
+    """Of the recipe, and of those for sliding windows and a table."""
+    options = Namespace(bootstrap_servers="localhost:1", topic="input", group_id="group", max_delay=0, output="/never")
+    vars(options).update(window=10, slide=5, table={}, to_topic="counts")
+    recipe.build(environment, options, Plan("input", start={0: 0}))
+    operators = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
+    assert len(operators) > 10
+    for operator in operators:
+        assert operator.getTransformationUID(), operator.getOperatorName()
+        assert "Map" not in operator.getOperatorName().split(", ")  # what Flink calls a step that has no name
 
 
 def test_kills_and_resumes(
