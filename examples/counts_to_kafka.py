@@ -33,8 +33,8 @@ from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, 
 
 from word_count import SETTINGS, SHARDS, count_words, read_lines
 
-# After so long a broker aborts a transaction by itself. A run that goes on from a checkpoint later than this finds that
-# what it should commit is gone. Flink's default, an hour, is more than brokers allow: transaction.max.timeout.ms.
+# After so long a broker aborts a transaction by itself. A run that goes on later than this may find that what it should
+# commit is gone. Flink's default, an hour, is more than brokers allow by default: transaction.max.timeout.ms.
 TRANSACTION_TIMEOUT = 15 * 60 * 1000  # milliseconds
 
 
