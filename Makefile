@@ -1,5 +1,6 @@
 # make demo    set up everything, and show word counts from a real broker
 # make test    set up everything, and run the tests
+# make docs-test  run every command that README and docs/ show, and compare what it prints
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
 # make bench   how many words a second, beside other jobs: half an hour
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
@@ -13,13 +14,16 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test chaos soak bench broker lint format lock clean
+.PHONY: demo test docs-test chaos soak bench broker lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+docs-test: .venv/ready
+	$(BIN)/python -m pytest -m docs tests/test_docs.py
 
 chaos: .venv/ready
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) $(BIN)/python -m pytest -m chaos

