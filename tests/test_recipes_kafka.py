@@ -114,7 +114,6 @@ def test_kills_and_resumes(
         job = start_job(*arguments, script=tmp_path / "examples" / TO_KAFKA.name)
         job.until(lambda before=before: before < committed.end() < all_records.end(), "a commit, and an open one")
         job.end()
-        assert committed.end() < all_records.end(), "no transaction was open"
     assert len(parse_rows(as_text(committed.rows()))) < len(expected_counts(records)), (
         "it was over before it was killed"
     )
