@@ -30,7 +30,7 @@ from rich.text import Text
 
 TOP = 10  # rows of a window
 WIDTH, KEY_WIDTH, BAR_WIDTH = 78, 26, 32  # columns of the screen
-KEY_BYTES = 400  # a word may have a million
+KEY_BYTES = 5 * KEY_WIDTH  # a key may have a million
 REFRESH = 0.25  # seconds
 ASK = 1.0  # seconds between questions to Flink
 QUIET = 0.3  # seconds without a row, after which a window is taken to have all of its rows
@@ -264,7 +264,9 @@ def draw(window: Window, progress: Progress | None, console: Console, now: float
     parts: list[Table | Text] = []
     if window.rows:
         start = printable(window.start.decode("utf-8", "replace"))
-        title = f"Rows of {start}: the {min(number, window.rows)} highest of {window.rows:,}"
+        title = f"Rows of {start}: " + (
+            f"all {window.rows}" if window.rows <= number else f"{number} of {window.rows:,}"
+        )
         parts.append(highest_rows(window, number, bar))
     elif progress:
         parts.append(Text(WAITING))
