@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 TOP = 10  # rows of a window
-WIDTH, KEY_WIDTH, BAR_WIDTH = 78, 26, 32  # columns of the screen
+WIDTH, KEY_WIDTH, OTHER_WIDTH = 78, 26, 20  # columns of the screen: of the table, a key, all else but the bar
 KEY_BYTES = 5 * KEY_WIDTH  # a key may have a million
 REFRESH = 0.25  # seconds
 ASK = 1.0  # seconds between questions to Flink
@@ -233,14 +233,14 @@ def watermark_text(watermark: int, now: float) -> str:
 
 
 def highest_rows(window: Window, number: int, bar: str) -> Table:
-    """The highest rows of a window, each with a bar."""
+    """The highest rows of a window, each with a bar; `bar` is the longest one."""
     rows = Table.grid(padding=(0, 1))
     rows.add_column(max_width=KEY_WIDTH, no_wrap=True, overflow="ellipsis")
     rows.add_column(justify="right", no_wrap=True)
     rows.add_column(no_wrap=True, overflow="crop", style="cyan")
     highest = max(1, -window.top[0][0])
     for negative, key in window.top[:number]:
-        rows.add_row(Text(printable(key)), f"{-negative:,}", bar * -(BAR_WIDTH * negative // highest))
+        rows.add_row(Text(printable(key)), f"{-negative:,}", bar[: -(len(bar) * negative // highest)])
     return rows
 
 
@@ -252,14 +252,15 @@ def state_of(progress: Progress, now: float) -> Table:
     state.add_row("read", f"{progress.records:,} records, {progress.rate:,.0f} a second")
     state.add_row("watermark", watermark_text(progress.watermark, now))
     if progress.reported:
-        state.add_row("reported", ", ".join(f"{name} {number:,}" for name, number in progress.reported.items()))
+        state.add_row("reported", ", ".join(f"{name} {number:,}" for name, number in sorted(progress.reported.items())))
     return state
 
 
 def draw(window: Window, progress: Progress | None, console: Console, now: float) -> Panel:
     """All that is shown; of a job that has ended the rows alone, since what is known of the rest is not its end."""
     number = max(1, min(TOP, console.height - 8))
-    bar = "█" if console.encoding.startswith("utf") else "#"
+    width = min(WIDTH, console.width)
+    bar = ("█" if console.encoding.startswith("utf") else "#") * max(1, width - KEY_WIDTH - OTHER_WIDTH)
     title = "No rows yet" if progress else "No rows"
     parts: list[Table | Text] = []
     if window.rows:
@@ -272,4 +273,4 @@ def draw(window: Window, progress: Progress | None, console: Console, now: float
         parts.append(Text(WAITING))
     if progress:
         parts += [Text(), state_of(progress, now)]
-    return Panel(Group(*parts), title=Text(title), title_align="left", width=min(WIDTH, console.width))
+    return Panel(Group(*parts), title=Text(title), title_align="left", width=width)
