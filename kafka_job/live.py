@@ -142,7 +142,7 @@ class LiveTable:
 
     def refresh(self, live: Live, job_url: str, done: threading.Event) -> None:
         """Show the newest state of things, until all is done."""
-        asked = -ASK
+        asked, width = -ASK, 0
         while not done.is_set():
             now = time.monotonic()
             if now - asked >= ASK:
@@ -150,6 +150,9 @@ class LiveTable:
                     self.progress = progress(ask(job_url), self.progress, now - asked)
                 asked = now
             with terminal_may_close():
+                if live.console.width < width:
+                    live.console.clear()  # the table was wider, so its lines are now two: it would not be found again
+                width = min(WIDTH, live.console.width)
                 live.refresh()
             done.wait(REFRESH)
 

@@ -44,7 +44,7 @@ class Terminal:
 
     def __init__(self, command: list[str | Path], cwd: Path, **variables: str) -> None:
         self.keyboard, screen = pty.openpty()
-        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        self.resize(100)
         self.shown = b""
         self.process = subprocess.Popen(
             command,
@@ -85,6 +85,9 @@ class Terminal:
             return condition()
 
         wait_for(met, what, timeout)
+
+    def resize(self, width: int) -> None:
+        fcntl.ioctl(self.keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
 
     def press_ctrl_c(self) -> None:
         os.write(self.keyboard, b"\x03")
@@ -184,11 +187,18 @@ def test_failure_in_a_terminal(
     assert "The job has failed." in job.table()
 
 
-def test_terminal_that_is_closed(new_topic: Callable[..., Topic], in_terminal: Callable[..., Terminal]) -> None:
+def test_terminal_that_is_made_narrow_and_closed(
+    new_topic: Callable[..., Topic], in_terminal: Callable[..., Terminal]
+) -> None:
     topic = new_topic()
     job = in_terminal(*topic.arguments(), "--live")
     topic.produce(lines("to be", "or not"))
     job.until(lambda: "2 records, " in job.table(), "the records")
+    assert b"\x1b[2J" not in job.shown
+    job.resize(50)
+    job.until(lambda: max(map(len, job.table().splitlines())) == 50, "a narrow table")
+    assert job.shown.count(b"\x1b[2J") == 1
+
     os.close(job.keyboard)
     assert job.process.wait(60) == 0
     assert topic.committed_records() == 2
