@@ -33,6 +33,7 @@ WIDTH, KEY_WIDTH, OTHER_WIDTH = 78, 26, 20  # columns of the screen: of the tabl
 KEY_BYTES = 5 * KEY_WIDTH  # a key may have a million
 REFRESH = 0.25  # seconds
 ASK = 1.0  # seconds between questions to Flink
+SMOOTH = 4.0  # seconds that the rate is an average of
 QUIET = 0.3  # seconds without a row, after which a window is taken to have all of its rows
 NO_WATERMARK = -(2**63)  # Flink's, before the first record
 YEAR_10000 = 253_402_300_800_000  # milliseconds since the epoch
@@ -207,7 +208,9 @@ def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) ->
         elif metric["sum"] or name != "numLateRecordsDropped":  # most jobs report late records in their own way
             reported[name] = reported.get(name, 0) + int(metric["sum"])
     rate = max(0, records - before.records) / seconds
-    return Progress(records, rate, min(watermarks, default=NO_WATERMARK), reported)
+    # Flink's answers are up to a second old, at times less, so that the rate of one second would be wrong by as much.
+    smooth = before.rate + (rate - before.rate) * min(1, seconds / SMOOTH)
+    return Progress(records, smooth, min(watermarks, default=NO_WATERMARK), reported)
 
 
 # --- What is shown --------------------------------------------------------------------------------------------------
@@ -252,7 +255,7 @@ def state_of(progress: Progress, now: float) -> Table:
     state = Table.grid(padding=(0, 1))
     state.add_column(no_wrap=True, style="bold")
     state.add_column()
-    state.add_row("read", f"{progress.records:,} records, {progress.rate:,.0f} a second")
+    state.add_row("read", f"{progress.records:,} records, about {progress.rate:,.0f} a second")
     state.add_row("watermark", watermark_text(progress.watermark, now))
     if progress.reported:
         state.add_row("reported", ", ".join(f"{name} {number:,}" for name, number in sorted(progress.reported.items())))

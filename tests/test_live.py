@@ -3,9 +3,11 @@
 import contextlib
 import fcntl
 import io
+import itertools
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -29,10 +31,12 @@ from kafka_job.live import (
 )
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer
 from rich.console import Console
 
+from broker import PORT, Broker
 from conftest import Cluster, Job, Topic, environment_with
-from support import SCRIPT, START, Record, copy_script, expected_counts, lines, parse_rows, wait_for
+from support import ROOT, SCRIPT, START, Record, copy_script, expected_counts, lines, parse_rows, wait_for
 
 ESCAPES = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
 SPAN = re.compile(r"│ (\S+) +([\d,]+) █+ *│")
@@ -120,9 +124,9 @@ def in_terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         terminal.end()
 
 
-def counts(records: list[Record], start: str) -> dict[str, int]:
-    """The independent count of one window."""
-    return {word: count for (window, word), count in expected_counts(records).items() if window == start}
+def counts(records: list[Record], start: str, window: int = 5) -> dict[str, int]:
+    """The independent count of one window of so many seconds."""
+    return {word: count for (at, word), count in expected_counts(records, window).items() if at == start}
 
 
 def test_table_until_ctrl_c(new_topic: Callable[..., Topic], in_terminal: Callable[..., Terminal]) -> None:
@@ -235,6 +239,53 @@ def test_other_runs_do_not_import_rich() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, check=True)
 
 
+def demo_for(broker: Broker, folder: Path) -> Path:
+    """A copy of the demo that uses a broker on another port than the one that everybody has."""
+    copy_script(folder, connectors=True)
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (folder / "tools" / "broker.py", folder / "kafka_job" / "options.py"):
+        text = file.read_text("utf-8")
+        assert str(PORT) in text
+        file.write_text(text.replace(str(PORT), str(broker.port)), "utf-8")
+    return folder / "tools" / "demo.py"
+
+
+def test_demo_in_a_terminal(own_broker: Broker, in_terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    """After its table the demo goes on live, and ends by itself in good order."""
+    demo = in_terminal(script=demo_for(own_broker, tmp_path))
+    assert demo.wait(120) == 0, demo.text()
+    assert "Top 10 words" in demo.text()
+    assert demo.text().endswith(STOPPED)
+    assert demo.text().count(STOPPED) == 1
+    address = own_broker.bootstrap_servers
+    with KafkaAdminClient(bootstrap_servers=address) as admin:
+        [committed] = admin.list_group_offsets(["test_group"])["test_group"].values()
+    with contextlib.closing(
+        KafkaConsumer("input", bootstrap_servers=address, auto_offset_reset="earliest")
+    ) as consumer:
+        sent = [Record(one.value, one.timestamp) for one in itertools.islice(consumer, committed.offset)]
+    assert len(sent) > 100
+    expected = expected_counts(sent[40:], window=2)  # 40 lines are those of the first run
+    start = max(start for start, _ in expected)
+    assert f"Rows of {start}: " in demo.table()
+    last = counts(sent[40:], start, window=2)
+    assert len(demo.rows()) == min(10, len(last))
+    assert demo.rows().items() <= last.items()
+
+
+def test_ctrl_c_in_the_live_part_of_the_demo(
+    own_broker: Broker, in_terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    script = demo_for(own_broker, tmp_path)
+    long = re.sub(r"^LIVE_SECONDS = \d+$", "LIVE_SECONDS = 600", script.read_text("utf-8"), flags=re.MULTILINE)
+    script.write_text(long, "utf-8")
+    demo = in_terminal(script=script)
+    demo.until(lambda: demo.rows(), "the live table")
+    demo.press_ctrl_c()
+    assert demo.wait() == 1
+    assert demo.text().endswith(f"{STOPPED}\r\nStopped.\r\n")
+
+
 def read(text: bytes) -> LiveTable:
     table = LiveTable()
     table.read(io.BytesIO(text))
@@ -306,10 +357,11 @@ def test_progress() -> None:
         metric("report_lateWords.lateWords", 4.0),
         metric("window.numLateRecordsDropped", 0.0),
     ]
-    after = progress(metrics, Progress(records=400), seconds=2)
-    assert after == Progress(records=600, rate=100, watermark=5000, reported={"lateWords": 8})
-    assert progress(metrics, Progress(records=9000), seconds=2).rate == 0, "the job was started again"
-    assert progress([], after, seconds=2) == Progress()
+    after = progress(metrics, Progress(records=400, rate=50), seconds=2)
+    assert after == Progress(records=600, rate=75, watermark=5000, reported={"lateWords": 8})
+    assert progress(metrics, Progress(records=400), seconds=4).rate == 50
+    assert progress(metrics, Progress(records=9000), seconds=9).rate == 0, "the job was started again"
+    assert progress([], after, seconds=9) == Progress()
 
 
 def drawn(table: LiveTable, width: int = 100, height: int = 30, encoding: str = "utf-8") -> list[str]:
@@ -330,7 +382,7 @@ def test_what_is_drawn() -> None:
         f"[b]k言\ufffd                      600 {'█' * 16}",
         f"{'long' * 6}l…     1 █",
         "",
-        "read      12,345 records, 68 a second",
+        "read      12,345 records, about 68 a second",
         "watermark 2023-11-14T22:13:17Z, 3 s behind the clock",
         "reported  lateWords 2",
     ]

@@ -26,7 +26,7 @@ SAMPLE = Path(__file__).with_name("sample.txt")
 OUTPUT = ROOT / "out"
 SECONDS_BETWEEN_LINES = 2  # of event time: 40 lines span 78 s, 16 windows of 5 s or so
 TOP = 10
-LIVE_SECONDS = 18  # of which Flink takes some 4 to start
+LIVE_SECONDS = 15
 LINES_PER_SECOND = 20
 
 console = Console(highlight=False)
@@ -123,22 +123,25 @@ def lines_as_time_goes_by(address: str) -> Iterator[None]:
         thread.join()
 
 
-def run_live() -> None:
-    """Run the job as a user would who presses Ctrl-C after LIVE_SECONDS.
+def run_live(seconds: float) -> None:
+    """Run the job as a user would who presses Ctrl-C after so many seconds.
 
     Raises:
         subprocess.CalledProcessError: the job failed.
-        KeyboardInterrupt: the user has pressed it before; the job has ended.
+        KeyboardInterrupt, SystemExit: it is the user who ends it; the job has ended.
     """
     command = ["word_count.py", "--live", "--window", "2"]
-    console.print(f"\nRunning for {LIVE_SECONDS} s, while more lines come: python {' '.join(command)}")
+    console.print(f"\nRunning for {seconds:.0f} s, while more lines come: python {' '.join(command)}")
     with subprocess.Popen([sys.executable, *command], cwd=ROOT) as job:
         try:
-            job.wait(LIVE_SECONDS)
+            job.wait(seconds)
         except subprocess.TimeoutExpired:
             job.send_signal(signal.SIGINT)
         except KeyboardInterrupt:
             job.wait()  # the terminal has sent it to the job, too
+            raise
+        except SystemExit:
+            job.terminate()
             raise
         if job.wait():
             raise subprocess.CalledProcessError(job.returncode, command)
@@ -151,10 +154,12 @@ def main() -> None:
             if create_topic(address, TOPIC):
                 console.print(f"Topic: {TOPIC}, created")
             produce_sample(address)
+            before = time.monotonic()
             show(run_word_count())
+            to_start = time.monotonic() - before  # and to stop: some 6 s, more on a machine that has other work, too
             if console.is_terminal and not console.is_dumb_terminal:
                 with lines_as_time_goes_by(address):
-                    run_live()
+                    run_live(to_start + LIVE_SECONDS)
     except BrokerError as error:
         sys.exit(str(error))
     except KafkaError as error:
