@@ -282,7 +282,8 @@ def isolate() -> None:
     """Go on in a network of our own, where the machine lets us have one."""
     if "DOCS_ISOLATED" not in os.environ and subprocess.run([*ISOLATED, "true"], capture_output=True).returncode == 0:
         os.environ["DOCS_ISOLATED"] = "1"
-        os.execvp(ISOLATED[0], [*ISOLATED, sys.executable, *sys.argv])
+        # Its first process, which takes over those whose parents have ended, must notice when they end: bash does.
+        os.execvp(ISOLATED[0], [*ISOLATED, "bash", "-c", '"$0" "$@"; exit $?', sys.executable, *sys.argv])
     if "DOCS_ISOLATED" in os.environ:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             up = struct.pack("16sh14x", b"lo", IFF_UP)
