@@ -49,5 +49,5 @@ def batch_lines(lines: DataStream, window: int) -> DataStream:
     batches = java_operator(lines, "BatchLines", [window * 1000, BATCH_BYTES, *tags], batch, uid="batch-lines")
     null_values, invalid_lines = (side_output(batches, tag) for tag in tags)
     report(null_values, "nullValues", "Records with a null value (tombstones), not counted")
-    report(invalid_lines, "invalidLines", "Lines with bytes that are not UTF-8, counted with U+FFFD in their place")
+    report(invalid_lines, "invalidLines", "Lines with bytes that are not UTF-8")
     return batches

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
@@ -55,6 +55,7 @@ SETTINGS = {
     "execution.checkpointing.checkpoints-after-tasks-finish": "false",
     "execution.checkpointing.timeout": "1 d",  # a stop ends with a checkpoint, after all open windows were written
 }
+ReadStdout = Callable[[IO[bytes]], None]
 WITHOUT_BEAM = Path(__file__).resolve().parent / "without_beam"
 CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
 # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
@@ -75,13 +76,19 @@ def run_locally(job: Job) -> None:
     options = job.options
     stop = Stop()
     settings = RESTARTS | SETTINGS | job.settings
+    table = None
+    if options.live:
+        from kafka_job.live import LiveTable  # only here: other runs do without the time that it takes
+
+        table = LiveTable()
     with checkpoint_folder(options.checkpoint_dir, stop) as folder, said_in_one_sentence():
         file = take_folder(folder, options, job.state)
-        prepare_java(with_beam=settings.get("python.execution-mode") != "thread", keep_open=file)
+        with_beam = settings.get("python.execution-mode") != "thread"
+        prepare_java(with_beam, keep_open=file, stdout=table.read if table else None)
         plan = plan_in(folder, options, settings)
         running = job.pipeline(plan).execute_async(job.name)
         say_where_web_ui_is(running)
-        with failure_of(running):
+        with failure_of(running), table.shown(job_url(running)) if table else contextlib.nullcontext():
             all_read = wait_for_end(running, plan, stop)
             leave_open = options.no_drain and not all_read
             savepoint = stop_job(running, folder, drain=not leave_open)
@@ -143,12 +150,13 @@ def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def prepare_java(with_beam: bool, keep_open: int) -> None:
-    """Set what PyFlink starts its JVM with: Java and its options, class path, PATH, its signals and its stderr.
+def prepare_java(with_beam: bool, keep_open: int, stdout: ReadStdout | None) -> None:
+    """Set what PyFlink starts its JVM with: Java and its options, class path, PATH, its signals and its output.
 
     Args:
         with_beam: whether Python functions run in processes of their own.
         keep_open: a file that the JVM keeps open: one that outlives us may still write a checkpoint.
+        stdout: reads what the JVM prints; None: the JVM prints where we do.
     """
     os.environ["JAVA_HOME"] = find_java()
     os.environ["FLINK_IDENT_STRING"] = log_owner()  # PyFlink itself fails for a user without a name
@@ -165,7 +173,7 @@ def prepare_java(with_beam: bool, keep_open: int) -> None:
         sys.path.insert(0, str(WITHOUT_BEAM))
         prepend("PYTHONPATH", str(WITHOUT_BEAM))
     logging.getLogger().addHandler(logging.NullHandler())  # what py4j and Kafka log comes as an exception as well
-    start_java_our_way(keep_open)
+    start_java_our_way(keep_open, stdout)
 
 
 def prepend(variable: str, value: str, separator: str = os.pathsep) -> None:
@@ -174,7 +182,7 @@ def prepend(variable: str, value: str, separator: str = os.pathsep) -> None:
     os.environ[variable] = f"{value}{separator}{others}" if others else value
 
 
-def start_java_our_way(keep_open: int) -> None:
+def start_java_our_way(keep_open: int, read_stdout: ReadStdout | None) -> None:
     """Let the JVM outlive the signals that stop us, and pass on its stderr, which PyFlink throws away."""
 
     def ignore_signals() -> None:
@@ -189,8 +197,15 @@ def start_java_our_way(keep_open: int) -> None:
                 say(line.decode("utf-8", "replace").removesuffix("\n"))
 
     def popen(command: list[str], **keywords: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command, **keywords | {"preexec_fn": ignore_signals, "pass_fds": [keep_open]})
+        ours = {
+            "preexec_fn": ignore_signals,
+            "pass_fds": [keep_open],
+            "stdout": subprocess.PIPE if read_stdout else None,
+        }
+        process = subprocess.Popen(command, **keywords | ours)
         threading.Thread(target=pass_on, args=(process.stderr,), daemon=True).start()
+        if read_stdout:
+            threading.Thread(target=read_stdout, args=(process.stdout,), daemon=True).start()
         return process
 
     pyflink_gateway_server.Popen = popen
@@ -229,9 +244,8 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
 
 def records_handed_on(running: JobClient) -> int:
     """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
-    address = mini_cluster(running).getRestAddress().get().toString()
     try:
-        with urllib.request.urlopen(f"{address}/jobs/{running.get_job_id()}", timeout=10) as response:
+        with urllib.request.urlopen(job_url(running), timeout=10) as response:
             source, *_ = json.load(response)["vertices"]
     except (OSError, HTTPException):
         return -1
@@ -272,6 +286,11 @@ def mini_cluster(running: JobClient) -> JavaObject:
     field = running._j_job_client.getClass().getDeclaredField("miniCluster")
     field.setAccessible(True)
     return field.get(running._j_job_client)
+
+
+def job_url(running: JobClient) -> str:
+    """The address of a job in Flink's REST API."""
+    return f"{mini_cluster(running).getRestAddress().get().toString()}/jobs/{running.get_job_id()}"
 
 
 def say_where_web_ui_is(running: JobClient) -> None:

@@ -70,6 +70,11 @@ class JobParser(argparse.ArgumentParser):
         option(
             "--output", type=folder_or_uri, metavar="PATH", help="folder for the result files; None: print to stdout"
         )
+        option(
+            "--live",
+            action="store_true",
+            help="in a terminal, show the newest window as a table, instead of printing all rows",
+        )
         option("--topic", default="input", help="topic to read lines from")
         option(
             "--bootstrap-servers",
@@ -121,4 +126,8 @@ class JobParser(argparse.ArgumentParser):
         values = super().parse_args(args)
         if values.no_drain and not values.checkpoint_dir:
             self.error("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
+        if values.live and values.output:
+            self.error(
+                "--live shows rows that are printed, and with --output they go to files; leave out one of the two"
+            )
         return values

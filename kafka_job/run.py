@@ -1,6 +1,7 @@
 """Run a job: check its set-up, then hand it to the cluster of 'flink run', or to a Flink of our own."""
 
 import argparse
+import os
 import sys
 
 from kafka_job.checks import check_folder, check_kafka, find_connector
@@ -38,7 +39,8 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
     """
     try:
         check_set_up(options)
-        if not options.output:
+        options.live = options.live and can_be_live()
+        if not options.output and not options.live:
             print("Printing result to stdout. Use --output to specify output path.", flush=True)
         job = Job(name, build, options, python_mode(settings), state)
         if UNDER_FLINK_RUN:
@@ -57,6 +59,14 @@ def check_set_up(options: argparse.Namespace) -> None:
         check_folder("--output", options.output)
     if options.checkpoint_dir:
         check_folder("--checkpoint-dir", options.checkpoint_dir)
+
+
+def can_be_live() -> bool:
+    """Whether there is a terminal for a table; without one rows are printed as they are without --live."""
+    if UNDER_FLINK_RUN:
+        print("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.", file=sys.stderr)
+        return False
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def python_mode(settings: dict[str, str]) -> dict[str, str]:

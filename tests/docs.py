@@ -39,7 +39,7 @@ from pathlib import Path
 import pexpect
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 PROMPT = "<<the prompt of a terminal>>"
 TIMEOUT = 180.0  # seconds that a command has
 # A network of its own: the pages name ports, which may be taken outside. All that runs in it ends with the page.
@@ -84,6 +84,12 @@ def pattern(expected: str) -> re.Pattern[str]:
     text = re.sub(r"\n\\\.\\\.\\\.\Z", r"(?s:(?:\\n.*)?)", text)
     text = re.sub(r"\A\\\.\\\.\\\.\Z", r"(?s:.*)", text)
     return re.compile(text.replace(r"\.\.\.", ".*?"))
+
+
+def sort_rows(text: str) -> str:
+    """The text with the rows of each window sorted: they come in any order."""
+    rows = r"^(\S+Z)\t.*\n(?:\1\t.*\n)*"
+    return re.sub(rows, lambda found: "".join(sorted(found[0].splitlines(keepends=True))), text, flags=re.MULTILINE)
 
 
 class Terminal:
@@ -157,17 +163,21 @@ class Terminal:
             TimeoutError: that was not within TIMEOUT seconds.
         """
         deadline = time.monotonic() + TIMEOUT
-        while not (found := re.match(f"{pattern(expected).pattern}(?:\n|$)", self.printed)):
+        sorted_rows = sort_rows(expected + "\n").removesuffix("\n")
+        end_of_line = re.compile(f"{pattern(sorted_rows).pattern}(?:\n|$)")
+        while not (found := end_of_line.match(self.printed)):
             if not self.running or time.monotonic() > deadline:
                 raise TimeoutError(f"expected:\n{expected}\nprinted:\n{self.printed}")
             self.read(1)
+            self.printed = sort_rows(self.printed)
         self.printed = self.printed[found.end() :]
 
 
 def compare(expected: str, printed: str) -> None:
     """Raise AssertionError where a command has printed something else."""
-    printed = "\n".join(line.rstrip() for line in printed.rstrip().split("\n"))
-    assert pattern(expected.rstrip()).fullmatch(printed), f"expected:\n{expected}\nprinted:\n{printed}"
+    printed, expected = (sort_rows(f"{text.rstrip()}\n").rstrip() for text in (printed, expected))
+    printed = "\n".join(line.rstrip() for line in printed.split("\n"))
+    assert pattern(expected).fullmatch(printed), f"expected:\n{expected}\nprinted:\n{printed}"
 
 
 def commands(block: Block) -> list[tuple[str, str]]:
@@ -257,6 +267,7 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
                 run_block(block, terminal, goes_on)
             except (AssertionError, TimeoutError, subprocess.CalledProcessError, pexpect.EOF) as error:
                 faults.append(f"{block.place}: {error}")
+                print(faults[-1], flush=True)
                 if not keep_going:
                     break
                 terminal.interrupt()
@@ -271,7 +282,8 @@ def isolate() -> None:
     """Go on in a network of our own, where the machine lets us have one."""
     if "DOCS_ISOLATED" not in os.environ and subprocess.run([*ISOLATED, "true"], capture_output=True).returncode == 0:
         os.environ["DOCS_ISOLATED"] = "1"
-        os.execvp(ISOLATED[0], [*ISOLATED, sys.executable, *sys.argv])
+        # Its first process, which takes over those whose parents have ended, must notice when they end: bash does.
+        os.execvp(ISOLATED[0], [*ISOLATED, "bash", "-c", '"$0" "$@"; exit $?', sys.executable, *sys.argv])
     if "DOCS_ISOLATED" in os.environ:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             up = struct.pack("16sh14x", b"lo", IFF_UP)
@@ -285,7 +297,7 @@ def main() -> None:
     arguments = parser.parse_args()
     isolate()
     faults = [fault for page in arguments.pages for fault in run_page(page.resolve(), arguments.keep_going)]
-    sys.exit("\n\n".join(faults))
+    sys.exit(f"{len(faults)} blocks are not as their page says" if faults else 0)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from support import SQL, TOTALS, Counts, Record, expected_counts
 # What a run that ends may say, each with a number.
 LATE = "Words that came after their windows had closed, not counted (--max-delay)"
 NULLS = "Records with a null value (tombstones), not counted"
-INVALID = "Lines with bytes that are not UTF-8, counted with U+FFFD in their place"
+INVALID = "Lines with bytes that are not UTF-8"
 
 Row = tuple[str, str, int]  # start of the window, word, count or total
 

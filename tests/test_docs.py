@@ -87,4 +87,4 @@ def test_commands_of_the_page(page: Path) -> None:
     """In a copy of the repository, with an empty home; see docs.py."""
     command = [sys.executable, ROOT / "tests" / "docs.py", page]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout

@@ -91,6 +91,7 @@ PARSER = JobParser("Count.")
 def test_defaults() -> None:
     assert vars(PARSER.parse_args([])) == {
         "output": None,
+        "live": False,
         "topic": "input",
         "bootstrap_servers": "localhost:19092",
         "group_id": "test_group",

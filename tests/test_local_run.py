@@ -54,7 +54,7 @@ def test_bounded_run_to_files(new_topic: Callable[..., Topic], start_job: Callab
     assert (ended.code, ended.stdout) == (0, "")
     _, *report = ended.stderr.splitlines()
     assert sorted(report) == [
-        "Lines with bytes that are not UTF-8, counted with U+FFFD in their place: 2",
+        "Lines with bytes that are not UTF-8: 2",
         "Records with a null value (tombstones), not counted: 2",
     ]
     output = tmp_path / "elsewhere" / "out"  # a relative path is one of the working directory
@@ -140,7 +140,7 @@ def test_out_of_order_beyond_max_delay_is_dropped_and_said(
     assert read_files(tmp_path / "out") == expected_counts(counted)
     _, *report = ended.stderr.splitlines()
     assert sorted(report) == [
-        "Lines with bytes that are not UTF-8, counted with U+FFFD in their place: 1",
+        "Lines with bytes that are not UTF-8: 1",
         "Records with a null value (tombstones), not counted: 1",
         "Stopped: open windows are written, files and offsets are committed.",
         "Words that came after their windows had closed, not counted (--max-delay): 2",

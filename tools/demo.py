@@ -1,8 +1,14 @@
-"""The tutorial in one command, `make demo`: broker, topic, sample text, word count, and the counts as a table."""
+"""The tutorial in one command, `make demo`: broker, topic, sample text, word count, and the counts as a table.
+
+In a terminal a live part follows: the same job goes on counting, while lines are sent as time goes by.
+"""
 
 import contextlib
+import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,6 +26,8 @@ SAMPLE = Path(__file__).with_name("sample.txt")
 OUTPUT = ROOT / "out"
 SECONDS_BETWEEN_LINES = 2  # of event time: 40 lines span 78 s, 16 windows of 5 s or so
 TOP = 10
+LIVE_SECONDS = 15
+LINES_PER_SECOND = 20
 
 console = Console(highlight=False)
 
@@ -95,6 +103,50 @@ def show(files: list[Path]) -> None:
         console.print(f"  {file.relative_to(ROOT)}", soft_wrap=True)
 
 
+@contextlib.contextmanager
+def lines_as_time_goes_by(address: str) -> Iterator[None]:
+    """Produce lines of the sample, stamped with the time at which they are sent, while the `with` block runs."""
+    lines = SAMPLE.read_bytes().splitlines()
+    done = threading.Event()
+
+    def produce() -> None:
+        with contextlib.closing(KafkaProducer(bootstrap_servers=address)) as producer:
+            while not done.wait(1 / LINES_PER_SECOND):
+                producer.send(TOPIC, random.choice(lines))
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def run_live(seconds: float) -> None:
+    """Run the job as a user would who presses Ctrl-C after so many seconds.
+
+    Raises:
+        subprocess.CalledProcessError: the job failed.
+        KeyboardInterrupt, SystemExit: it is the user who ends it; the job has ended.
+    """
+    command = ["word_count.py", "--live", "--window", "2"]
+    console.print(f"\nRunning for {seconds:.0f} s, while more lines come: python {' '.join(command)}")
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT) as job:
+        try:
+            job.wait(seconds)
+        except subprocess.TimeoutExpired:
+            job.send_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            job.wait()  # the terminal has sent it to the job, too
+            raise
+        except SystemExit:
+            job.terminate()
+            raise
+        if job.wait():
+            raise subprocess.CalledProcessError(job.returncode, command)
+
+
 def main() -> None:
     end_on_sigterm()
     try:
@@ -102,7 +154,12 @@ def main() -> None:
             if create_topic(address, TOPIC):
                 console.print(f"Topic: {TOPIC}, created")
             produce_sample(address)
+            before = time.monotonic()
             show(run_word_count())
+            to_start = time.monotonic() - before  # and to stop: some 6 s, more on a machine that has other work, too
+            if console.is_terminal and not console.is_dumb_terminal:
+                with lines_as_time_goes_by(address):
+                    run_live(to_start + LIVE_SECONDS)
     except BrokerError as error:
         sys.exit(str(error))
     except KafkaError as error:

@@ -1,0 +1,282 @@
+"""A table of the newest rows, in place of all rows one after the other (--live, in a terminal).
+
+A row is a text of three fields with tabs between them: the start of its window, a key, and a count. Whatever else is
+printed stands above the table.
+"""
+
+import bisect
+import contextlib
+import json
+import os
+import re
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import IO, Any
+
+from py4j.protocol import Py4JError
+from pyflink.java_gateway import get_gateway
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+TOP = 10  # rows of a window
+WIDTH, KEY_WIDTH, OTHER_WIDTH = 78, 26, 20  # columns of the screen: of the table, a key, all else but the bar
+KEY_BYTES = 5 * KEY_WIDTH  # a key may have a million
+REFRESH = 0.25  # seconds
+ASK = 1.0  # seconds between questions to Flink
+SMOOTH = 4.0  # seconds that the rate is an average of
+QUIET = 0.3  # seconds without a row, after which a window is taken to have all of its rows
+NO_WATERMARK = -(2**63)  # Flink's, before the first record
+YEAR_10000 = 253_402_300_800_000  # milliseconds since the epoch
+UNITS = ((2 * 365 * 86_400, 365 * 86_400, "years"), (2 * 86_400, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
+# What is asked of Flink: the records that sources have read, how far event time has come, what is late or reported.
+METRICS = re.compile(r"Source__.*\.numRecordsIn|.*\.(currentInputWatermark|numLateRecordsDropped)|report_(\w+)\.\2")
+WAITING = "A window closes when a record comes that is later than its end: send one more line, some seconds later."
+
+
+@dataclass
+class Window:
+    """The rows of a window, of which the highest are kept."""
+
+    start: bytes = b""
+    rows: int = 0
+    top: list[tuple[int, str]] = field(default_factory=list)  # (-count, key), the highest count first
+
+    def add(self, key: bytes, count: int) -> None:
+        """Add a row."""
+        self.rows += 1
+        if len(self.top) < TOP or -count <= self.top[-1][0]:
+            bisect.insort(self.top, (-count, key[:KEY_BYTES].decode("utf-8", "replace")))
+            del self.top[TOP:]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What Flink says of a job while it runs."""
+
+    records: int = 0  # read since the job has started
+    rate: float = 0.0  # records per second
+    watermark: int = NO_WATERMARK  # milliseconds since the epoch
+    reported: dict[str, int] = field(default_factory=dict)  # by the names of metrics
+
+
+class LiveTable:
+    """Reads what a job prints, and shows the newest window; two threads, of which each writes what the other reads."""
+
+    def __init__(self) -> None:
+        self.newest = self.complete = Window()
+        self.last_row = 0.0  # when it came, by time.monotonic()
+        self.progress: Progress | None = Progress()  # None: the job has ended
+        self.mark = uuid.uuid4().hex  # a line that we let the JVM print, behind the last row
+        self.marked = threading.Event()
+
+    def read(self, stdout: IO[bytes]) -> None:
+        """Read what a JVM prints, until it ends; it waits for us if we are slow."""
+        for line in stdout:
+            self.add(line)
+        self.marked.set()
+
+    def add(self, line: bytes) -> None:
+        """Take a line that was printed: a row, or something else, which is passed on."""
+        try:
+            start, key, count = line.split(b"\t")
+            number = int(count)
+        except ValueError:
+            self.pass_on(line.decode("utf-8", "replace").removesuffix("\n"))
+            return
+        if start != self.newest.start:  # windows close one after the other: the one before is complete
+            self.complete, self.newest = self.newest, Window(start)
+        self.newest.add(key, number)
+        self.last_row = time.monotonic()
+
+    def pass_on(self, line: str) -> None:
+        """Print a line that is not a row, above the table."""
+        if line == self.mark:
+            self.marked.set()
+            return
+        with contextlib.suppress(OSError):
+            print(printable(line), flush=True)
+
+    def window(self) -> Window:
+        """The newest window that has all of its rows."""
+        quiet = self.progress is None or time.monotonic() - self.last_row > QUIET
+        return self.newest if quiet or not self.complete.rows else self.complete
+
+    @contextlib.contextmanager
+    def shown(self, job_url: str) -> Iterator[None]:
+        """Show the table while the `with` block runs the job; the last one stays.
+
+        Args:
+            job_url: the job in Flink's REST API.
+        """
+        sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than Unicode has
+        console = Console(force_terminal=True, force_interactive=True, highlight=False)
+
+        def render() -> Panel:
+            return draw(self.window(), self.progress, console, time.time())
+
+        live = Live(get_renderable=render, console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
+        done = threading.Event()
+        refresh = threading.Thread(target=self.refresh, args=(live, job_url, done), daemon=True)
+        with terminal_may_close():
+            live.start()
+            console.show_cursor(True)  # whatever ends this program, the cursor is there
+        refresh.start()
+        try:
+            yield
+        finally:
+            self.wait_for_last_row()
+            done.set()
+            refresh.join()
+            self.progress = None
+            with terminal_may_close():
+                live.stop()
+
+    def refresh(self, live: Live, job_url: str, done: threading.Event) -> None:
+        """Show the newest state of things, until all is done."""
+        asked, width = -ASK, 0
+        while not done.is_set():
+            now = time.monotonic()
+            if now - asked >= ASK:
+                with contextlib.suppress(OSError, HTTPException, ValueError, LookupError):  # it starts, or has ended
+                    self.progress = progress(ask(job_url), self.progress, now - asked)
+                asked = now
+            with terminal_may_close():
+                if live.console.width < width:
+                    live.console.clear()  # the table was wider, so its lines are now two: it would not be found again
+                width = min(WIDTH, live.console.width)
+                live.refresh()
+            done.wait(REFRESH)
+
+    def wait_for_last_row(self) -> None:
+        """Wait until all is read that the job has printed, if its JVM still lives."""
+        with contextlib.suppress(Py4JError, OSError):
+            get_gateway().jvm.java.lang.System.out.println(self.mark)
+            self.marked.wait(10)
+
+
+@contextlib.contextmanager
+def terminal_may_close() -> Iterator[None]:
+    """Let a terminal that is closed not end a stop that it has caused: nothing is shown from then on."""
+    try:
+        yield
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+# --- What Flink says ------------------------------------------------------------------------------------------------
+
+
+def ask(job_url: str) -> list[dict[str, Any]]:
+    """The values of METRICS over all subtasks, as Flink's REST API has them: id, sum, min and others.
+
+    Raises:
+        OSError, HTTPException, ValueError, LookupError: there is no such answer.
+    """
+    found = []
+    for vertex in get_json(job_url)["vertices"]:
+        url = f"{job_url}/vertices/{vertex['id']}/subtasks/metrics"
+        names = [metric["id"] for metric in get_json(url) if METRICS.fullmatch(metric["id"])]
+        if names:
+            found += get_json(f"{url}?get={urllib.parse.quote(','.join(names))}")
+    return found
+
+
+def get_json(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return json.load(response)
+
+
+def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) -> Progress:
+    """What the values of METRICS say; `before` is what they have said `seconds` ago."""
+    records, watermarks, reported = 0, [], {}
+    for metric in metrics:
+        name = metric["id"].rpartition(".")[2]
+        if name == "numRecordsIn":
+            records += int(metric["sum"])
+        elif name == "currentInputWatermark":
+            watermarks.append(int(metric["min"]))
+        elif metric["sum"] or name != "numLateRecordsDropped":  # most jobs report late records in their own way
+            reported[name] = reported.get(name, 0) + int(metric["sum"])
+    rate = max(0, records - before.records) / seconds
+    # Flink's answers are up to a second old, at times less, so that the rate of one second would be wrong by as much.
+    smooth = before.rate + (rate - before.rate) * min(1, seconds / SMOOTH)
+    return Progress(records, smooth, min(watermarks, default=NO_WATERMARK), reported)
+
+
+# --- What is shown --------------------------------------------------------------------------------------------------
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would obey instead of showing it."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def distance(seconds: float) -> str:
+    """How far event time is from the clock: 3 s behind it, 2 days ahead of it."""
+    size = abs(seconds)
+    length, unit = next(((length, unit) for least, length, unit in UNITS if size >= least), (1, "s"))
+    return f"{round(size / length)} {unit} {'behind' if seconds >= 0 else 'ahead of'} the clock"
+
+
+def watermark_text(watermark: int, now: float) -> str:
+    """A watermark, in milliseconds since the epoch, and its distance from `now`, in seconds since then."""
+    if watermark == NO_WATERMARK:
+        return "none yet"
+    if not 0 <= watermark < YEAR_10000:
+        return distance(now - watermark / 1000)
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(watermark // 1000))
+    return f"{at}, {distance(now - watermark / 1000)}"
+
+
+def highest_rows(window: Window, number: int, bar: str) -> Table:
+    """The highest rows of a window, each with a bar; `bar` is the longest one."""
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(max_width=KEY_WIDTH, no_wrap=True, overflow="ellipsis")
+    rows.add_column(justify="right", no_wrap=True)
+    rows.add_column(no_wrap=True, overflow="crop", style="cyan")
+    highest = max(1, -window.top[0][0])
+    for negative, key in window.top[:number]:
+        rows.add_row(Text(printable(key)), f"{-negative:,}", bar[: -(len(bar) * negative // highest)])
+    return rows
+
+
+def state_of(progress: Progress, now: float) -> Table:
+    """What is known of a job that runs."""
+    state = Table.grid(padding=(0, 1))
+    state.add_column(no_wrap=True, style="bold")
+    state.add_column()
+    state.add_row("read", f"{progress.records:,} records, about {progress.rate:,.0f} a second")
+    state.add_row("watermark", watermark_text(progress.watermark, now))
+    if progress.reported:
+        state.add_row("reported", ", ".join(f"{name} {number:,}" for name, number in sorted(progress.reported.items())))
+    return state
+
+
+def draw(window: Window, progress: Progress | None, console: Console, now: float) -> Panel:
+    """All that is shown; of a job that has ended the rows alone, since what is known of the rest is not its end."""
+    number = max(1, min(TOP, console.height - 8))
+    width = min(WIDTH, console.width)
+    bar = ("█" if console.encoding.startswith("utf") else "#") * max(1, width - KEY_WIDTH - OTHER_WIDTH)
+    title = "No rows yet" if progress else "No rows"
+    parts: list[Table | Text] = []
+    if window.rows:
+        start = printable(window.start.decode("utf-8", "replace"))
+        title = f"Rows of {start}: " + (
+            f"all {window.rows}" if window.rows <= number else f"{number} of {window.rows:,}"
+        )
+        parts.append(highest_rows(window, number, bar))
+    elif progress:
+        parts.append(Text(WAITING))
+    if progress:
+        parts += [Text(), state_of(progress, now)]
+    return Panel(Group(*parts), title=Text(title), title_align="left", width=width)

@@ -1,0 +1,178 @@
+"""`examples/counts_to_kafka.py`: what a reader of committed records finds is compared with the independent count."""
+
+import contextlib
+import signal
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from kafka_job import Plan
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+from pyflink.datastream import StreamExecutionEnvironment
+
+from conftest import Cluster, Job, Topic
+from examples import counts_to_kafka, enrich, sliding_windows
+from support import ROOT, copy_script, expected_counts, lines, parse_rows, random_lines, slow_script
+from test_cluster import job_id
+from test_pipeline import environment  # noqa: F401
+
+TO_KAFKA = ROOT / "examples" / "counts_to_kafka.py"
+
+
+class Reader:
+    """Reads a topic as consumers do that set isolation.level=read_committed, or as those that do not."""
+
+    def __init__(self, topic: Topic, isolation_level: str = "read_committed") -> None:
+        self.consumer = KafkaConsumer(bootstrap_servers=topic.bootstrap_servers, isolation_level=isolation_level)
+        self.partitions = [TopicPartition(topic.name, one) for one in self.consumer.partitions_for_topic(topic.name)]
+        self.consumer.assign(self.partitions)
+
+    def end(self) -> int:
+        """How far this reader is let: for one of committed records, up to the first transaction that is open."""
+        return sum(self.consumer.end_offsets(self.partitions).values())
+
+    def rows(self) -> list[str]:
+        """All values up to there."""
+        found: list[str] = []
+        end = self.consumer.end_offsets(self.partitions)
+        self.consumer.seek_to_beginning(*self.partitions)
+        deadline = time.monotonic() + 30
+        while any(self.consumer.position(one) < end[one] for one in self.partitions):
+            assert time.monotonic() < deadline, "not all could be read"
+            for records in self.consumer.poll(200).values():
+                found += [record.value.decode() for record in records]
+        return found
+
+
+@pytest.fixture
+def readers() -> Callable[[Topic], tuple[Reader, Reader]]:
+    """Makes a reader of committed records of a topic, and one of all records; they are closed with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(topic: Topic) -> tuple[Reader, Reader]:
+            committed, all_records = Reader(topic), Reader(topic, "read_uncommitted")
+            stack.enter_context(contextlib.closing(committed.consumer))
+            stack.enter_context(contextlib.closing(all_records.consumer))
+            return committed, all_records
+
+        yield make
+
+
+def as_text(rows: list[str]) -> str:
+    return "".join(f"{row}\n" for row in rows)
+
+
+def test_bad_arguments(
+    new_topic: Callable[..., Topic], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["counts_to_kafka.py", *new_topic().arguments()]
+    monkeypatch.setattr("sys.argv", [*arguments, "--to-topic", "no-such-topic"])
+    with pytest.raises(SystemExit, match=r"^There is no topic no-such-topic on .*; create it: "):
+        counts_to_kafka.main()
+    monkeypatch.setattr("sys.argv", [*arguments, "--to-topic", arguments[4]])
+    with pytest.raises(SystemExit, match="2"):
+        counts_to_kafka.main()
+    assert "is the topic that is read: the job would count its own counts\n" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*arguments, "--output", "out"])
+    with pytest.raises(SystemExit, match="2"):
+        counts_to_kafka.main()
+    assert "counts go to a topic, not to files: --to-topic TOPIC in place of --output\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [counts_to_kafka, enrich, sliding_windows])
+def test_every_operator_has_a_name_and_a_uid(recipe: ModuleType, environment: StreamExecutionEnvironment) -> None:  # noqa: F811
+    """Of the recipe, and of those for sliding windows and a table."""
+    options = Namespace(bootstrap_servers="localhost:1", topic="input", group_id="group", max_delay=0, output="/never")
+    vars(options).update(window=10, slide=5, table={}, to_topic="counts")
+    recipe.build(environment, options, Plan("input", start={0: 0}))
+    operators = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
+    assert len(operators) > 10
+    for operator in operators:
+        assert operator.getTransformationUID(), operator.getOperatorName()
+        assert "Map" not in operator.getOperatorName().split(", ")  # what Flink calls a step that has no name
+
+
+def test_kills_and_resumes(
+    new_topic: Callable[..., Topic],
+    start_job: Callable[..., Job],
+    readers: Callable[[Topic], tuple[Reader, Reader]],
+    tmp_path: Path,
+) -> None:
+    """Killed twice in the middle of a transaction, a run goes on, and no row is missing or there twice."""
+    topic, to_topic = new_topic(partitions=2), new_topic(partitions=2)
+    committed, all_records = readers(to_topic)
+    records = topic.produce(random_lines(1, 12_000, partitions=2))
+    folder = tmp_path / "checkpoints"
+    arguments = [*topic.arguments(), "--to-topic", to_topic.name, "--checkpoint-dir", str(folder), "--max-delay", "60"]
+    slow_script(tmp_path)
+    for _ in range(2):
+        before = committed.end()
+        job = start_job(*arguments, script=tmp_path / "examples" / TO_KAFKA.name)
+        job.until(lambda before=before: before < committed.end() < all_records.end(), "a commit, and an open one")
+        job.end()
+    assert len(parse_rows(as_text(committed.rows()))) < len(expected_counts(records)), (
+        "it was over before it was killed"
+    )
+
+    ended = start_job(*arguments, "--bounded", script=TO_KAFKA).wait()
+    assert (ended.code, ended.stdout) == (0, "")
+    assert ended.stderr.startswith("Going on from"), ended.stderr
+    assert ended.stderr.count("\n") == 2, ended.stderr  # and the address of the web UI
+    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
+    assert committed.end() == all_records.end(), "a transaction is still open"
+    rows = all_records.rows()
+    assert len(rows) > len(expected_counts(records)), "nothing was aborted"
+    assert set(rows) == set(committed.rows())
+
+
+def test_a_run_without_checkpoints_aborts_what_a_crash_has_left_open(
+    new_topic: Callable[..., Topic],
+    start_job: Callable[..., Job],
+    readers: Callable[[Topic], tuple[Reader, Reader]],
+    tmp_path: Path,
+) -> None:
+    """Without a checkpoint nothing is committed; until the next run a reader waits for the end of the transaction."""
+    topic, to_topic = new_topic(), new_topic()
+    committed, all_records = readers(to_topic)
+    records = topic.produce(lines(*["closed"] * 5, "open"))
+    arguments = [*topic.arguments(), "--to-topic", to_topic.name]
+    script = copy_script(tmp_path, connectors=True, old='"3 s"', new='"1 h"', script=TO_KAFKA)
+    job = start_job(*arguments, script=script)
+    job.until(lambda: all_records.end() == 1, "the row of the closed window")
+    job.end()
+    assert (committed.rows(), len(all_records.rows())) == ([], 1)
+
+    ended = start_job(*arguments, "--bounded", script=TO_KAFKA).wait()
+    assert ended.code == 0, ended.stderr
+    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
+    assert len(all_records.rows()) == 3
+
+
+def test_stop_commits_the_open_windows(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], readers: Callable[[Topic], tuple[Reader, Reader]]
+) -> None:
+    topic, to_topic = new_topic(), new_topic()
+    committed, _ = readers(to_topic)
+    records = topic.produce(lines(*["closed"] * 5, "still open"))
+    job = start_job(*topic.arguments(), "--to-topic", to_topic.name, script=TO_KAFKA)
+    closed = expected_counts(records[:5])
+    job.until(lambda: parse_rows(as_text(committed.rows())) == closed, "the row of the closed window")
+    job.process.send_signal(signal.SIGTERM)
+    ended = job.wait(60)
+    assert ended.code == 0, ended.stderr
+    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
+
+
+def test_flink_run(
+    cluster: Cluster, new_topic: Callable[..., Topic], readers: Callable[[Topic], tuple[Reader, Reader]]
+) -> None:
+    topic, to_topic = new_topic(partitions=2), new_topic(partitions=3)
+    committed, _ = readers(to_topic)
+    records = topic.produce(random_lines(2, 500, partitions=2))
+    arguments = ["--bounded", "--to-topic", to_topic.name, *topic.arguments()]
+    job_id(cluster.flink("run", "-p", "2", "--python", TO_KAFKA, *arguments))
+    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
