@@ -28,7 +28,7 @@ def environment() -> Iterator[StreamExecutionEnvironment]:
     """The job's own local environment; what it changes in this process is put back."""
     variables, folder = dict(os.environ), Path.cwd()
     job.take_modules_along()
-    local_run.prepare_java(with_beam=False, keep_open=2)
+    local_run.prepare_java(with_beam=False, keep_open=2, stdout=None)
     yield job.create_environment(word_count.SETTINGS | local_run.SETTINGS)
     os.environ.clear()
     os.environ.update(variables)

