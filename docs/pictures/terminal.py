@@ -1,0 +1,106 @@
+"""Make terminal.svg: what 'make demo' shows in a terminal, from a real run.
+
+    python -m venv /tmp/pictures
+    /tmp/pictures/bin/pip install pyte rich
+    /tmp/pictures/bin/python docs/pictures/terminal.py
+
+It needs what 'make test' sets up, and a free port 19092. pyte is the terminal, rich makes a picture of it.
+"""
+
+import io
+import os
+import pty
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyte
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+from rich.style import Style
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent.parent
+PYTHON = ROOT / ".venv" / "bin" / "python"
+COLUMNS, LINES = 88, 60
+
+# Bright on dark, in Okabe and Ito's colours.
+ANSI = {
+    "black": (34, 34, 34),
+    "red": (213, 94, 0),
+    "green": (0, 158, 115),
+    "yellow": (230, 159, 0),
+    "blue": (86, 180, 233),
+    "magenta": (204, 121, 167),
+    "cyan": (86, 180, 233),
+    "white": (230, 230, 230),
+}
+THEME = TerminalTheme((27, 31, 38), ANSI["white"], [*ANSI.values()])
+FONTS = "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace"
+
+
+def screens(command: list[str | Path]) -> Iterator[pyte.Screen]:
+    """A terminal in which a command runs, again and again, whenever something has changed in it."""
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(screen)
+    ours, theirs = pty.openpty()
+    size = {"COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm-256color"}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | size, stdin=theirs, stdout=theirs, stderr=theirs) as run:
+        os.close(theirs)
+        while printed := read(ours):
+            stream.feed(printed)
+            yield screen
+    os.close(ours)
+    if run.returncode:
+        raise SystemExit("\n".join(screen.display).strip())
+
+
+def read(terminal: int) -> bytes:
+    """What a program has printed; nothing once it has ended."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # what Linux says when nobody has the other side open any more
+        return b""
+
+
+def text_of(screen: pyte.Screen, prompt: str) -> Text:
+    """What a terminal shows, after the command that was typed there."""
+    text = Text(f"$ {prompt}\n", style="bold")
+    for number in range(LINES):
+        for column in range(COLUMNS):
+            char = screen.buffer[number][column]
+            text.append(char.data, Style(color=color_of(char.fg), bold=char.bold, italic=char.italics))
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
+def color_of(name: str) -> str | None:
+    """pyte's name of a colour as rich's."""
+    if name == "default":
+        return None
+    if re.fullmatch("[0-9a-f]{6}", name):
+        return f"#{name}"
+    return {"brown": "yellow"}.get(name, re.sub("^bright", "bright_", name))
+
+
+def save(text: Text, title: str, file: Path) -> None:
+    """Text as a picture of a terminal, in a font that every machine has: rich's names one of the web's."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print(text)
+    code = re.sub(r"@font-face \{\{.*?\}\}|<!--.*?-->", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    code = code.replace("Fira Code, monospace", FONTS).replace("arial", "sans-serif")
+    svg = console.export_svg(title=title, theme=THEME, code_format=code, unique_id="terminal")
+    file.write_text("\n".join(line.rstrip() for line in svg.splitlines() if line.strip()) + "\n", "utf-8")
+
+
+def main() -> None:
+    *_, screen = screens([PYTHON, "tools/demo.py"])
+    save(text_of(screen, "make demo"), "make demo", FOLDER / "terminal.svg")
+
+
+if __name__ == "__main__":
+    main()
