@@ -314,7 +314,7 @@ def test_a_window_is_shown_when_its_rows_are_complete() -> None:
 
 def test_what_is_not_a_row_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
     table = read(b"hello \x1b[31m\xff\nfirst\tkey\tno number\nfirst\tkey\t3\n")
-    assert capsys.readouterr().out == "hello \ufffd[31m\ufffd\nfirst\ufffdkey\ufffdno number\n"
+    assert capsys.readouterr().out == "hello \ufffd[31m\ufffd\nfirst   key     no number\n"
     assert table.newest.top == [(-3, "key")]
 
 
@@ -362,6 +362,13 @@ def test_progress() -> None:
     assert progress(metrics, Progress(records=400), seconds=4).rate == 50
     assert progress(metrics, Progress(records=9000), seconds=9).rate == 0, "the job was started again"
     assert progress([], after, seconds=9) == Progress()
+
+
+def test_keys_of_several_fields() -> None:
+    """As those of examples/top_ten.py, whose rows have a rank."""
+    table = read(b"2026\t1\thello\t9\n")
+    assert table.newest.top == [(-9, "1\thello")]
+    assert "│ 1 hello 9 █" in drawn(table)[1]
 
 
 def drawn(table: LiveTable, width: int = 100, height: int = 30, encoding: str = "utf-8") -> list[str]:
