@@ -10,8 +10,8 @@ A result is a row of three fields with tabs between them: start of the window (U
     2026-11-22T14:00:05Z    hello    3
 
 Read it from top to bottom: where lines come from, how their words are counted, where the counts go, and the pipeline
-that joins the three. If streams are new to you, read examples/literal.py first: it is the same job in its simplest
-form, and says what event time, a watermark, a window and a key are.
+that joins the three. If streams are new to you, begin with docs/tutorial.md, which says what event time, a watermark, a
+window and a key are. Its first chapter is examples/literal.py, the same job in its simplest form.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """A run on the cluster of 'flink run'."""
 
 import json
+import logging
 import sys
 import tempfile
 import urllib.request
@@ -26,7 +27,11 @@ def submit(job: Job) -> None:
     add_jars_to_context_class_loader([find_connector().as_uri()])  # what reads checkpoints is in there
     with said_in_one_sentence():
         environment = job.pipeline(plan_for_cluster(job, configuration))
-    environment.execute(job.name)
+    logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
+    try:
+        environment.execute(job.name)  # without --detached this waits for the end of the job
+    except KeyboardInterrupt:
+        sys.exit("Nobody waits for the job any more, but it goes on: flink list, flink cancel JOB_ID")
 
 
 def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:

@@ -1,7 +1,7 @@
 """A table of the newest rows, in place of all rows one after the other (--live, in a terminal).
 
-A row is a text of three fields with tabs between them: the start of its window, a key, and a count. Whatever else is
-printed stands above the table.
+A row is a text with tabs between its fields: the first one is the start of its window, the last one a count, and what
+is between them is the key. Whatever else is printed stands above the table.
 """
 
 import bisect
@@ -88,7 +88,8 @@ class LiveTable:
     def add(self, line: bytes) -> None:
         """Take a line that was printed: a row, or something else, which is passed on."""
         try:
-            start, key, count = line.split(b"\t")
+            start, rest = line.split(b"\t", 1)
+            key, count = rest.rsplit(b"\t", 1)
             number = int(count)
         except ValueError:
             self.pass_on(line.decode("utf-8", "replace").removesuffix("\n"))
@@ -104,7 +105,7 @@ class LiveTable:
             self.marked.set()
             return
         with contextlib.suppress(OSError):
-            print(printable(line), flush=True)
+            print(printable(line.expandtabs()), flush=True)
 
     def window(self) -> Window:
         """The newest window that has all of its rows."""
@@ -246,7 +247,9 @@ def highest_rows(window: Window, number: int, bar: str) -> Table:
     rows.add_column(no_wrap=True, overflow="crop", style="cyan")
     highest = max(1, -window.top[0][0])
     for negative, key in window.top[:number]:
-        rows.add_row(Text(printable(key)), f"{-negative:,}", bar[: -(len(bar) * negative // highest)])
+        rows.add_row(
+            Text(printable(key.replace("\t", " "))), f"{-negative:,}", bar[: -(len(bar) * negative // highest)]
+        )
     return rows
 
 

@@ -16,6 +16,7 @@ import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 from kafka_job import JobParser, run
 from kafka_job.live import (
@@ -34,7 +35,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 from rich.console import Console
 
-from broker import PORT, Broker
+from broker import PORT, Broker, free_port
 from conftest import Cluster, Job, Topic, environment_with
 from support import ROOT, SCRIPT, START, Record, copy_script, expected_counts, lines, parse_rows, wait_for
 
@@ -145,12 +146,12 @@ def test_table_until_ctrl_c(new_topic: Callable[..., Topic], in_terminal: Callab
 
     topic.produce(lines("too late"))
     job.until(lambda: "lateWords 2" in job.table(), "the late words")
+    assert job.shown.rindex(b"\x1b[?25h") > job.shown.rindex(b"\x1b[?25l"), "a kill would leave no cursor"
     job.press_ctrl_c()
     assert job.wait() == 0
     assert job.rows() == counts(records, "2023-11-14T22:13:25Z") == {"to": 1, "be": 1}
     assert job.table().endswith(f"╯\r\n{STOPPED}")
     assert "not counted (--max-delay): 2" in job.text()
-    assert job.shown.rindex(b"\x1b[?25h") > job.shown.rindex(b"\x1b[?25l"), "the cursor stays hidden"
     assert "Printing result" not in job.text()
 
 
@@ -314,7 +315,7 @@ def test_a_window_is_shown_when_its_rows_are_complete() -> None:
 
 def test_what_is_not_a_row_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
     table = read(b"hello \x1b[31m\xff\nfirst\tkey\tno number\nfirst\tkey\t3\n")
-    assert capsys.readouterr().out == "hello \ufffd[31m\ufffd\nfirst\ufffdkey\ufffdno number\n"
+    assert capsys.readouterr().out == "hello \ufffd[31m\ufffd\nfirst   key     no number\n"
     assert table.newest.top == [(-3, "key")]
 
 
@@ -362,6 +363,33 @@ def test_progress() -> None:
     assert progress(metrics, Progress(records=400), seconds=4).rate == 50
     assert progress(metrics, Progress(records=9000), seconds=9).rate == 0, "the job was started again"
     assert progress([], after, seconds=9) == Progress()
+
+
+def test_last_table_has_what_is_still_on_its_way(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job has ended, its last row is in the pipe: the JVM prints a mark behind it."""
+    stdout, jvm = os.pipe()
+    table = LiveTable()
+    threading.Thread(target=table.read, args=(os.fdopen(stdout, "rb"),), daemon=True).start()
+
+    def println(mark: str) -> None:
+        threading.Timer(0.5, os.write, (jvm, f"2026\tlast\t1\n{mark}\n".encode())).start()
+
+    gateway = mock.Mock()
+    gateway.jvm.java.lang.System.out.println = println
+    monkeypatch.setattr(sys.modules[LiveTable.__module__], "get_gateway", lambda: gateway)
+    with table.shown(f"http://localhost:{free_port()}/jobs/0"):
+        pass
+    assert "│ last 1 █" in ESCAPES.sub("", capsys.readouterr().out)
+    os.close(jvm)
+
+
+def test_keys_of_several_fields() -> None:
+    """As those of examples/top_ten.py, whose rows have a rank."""
+    table = read(b"2026\t1\thello\t9\n")
+    assert table.newest.top == [(-9, "1\thello")]
+    assert "│ 1 hello 9 █" in drawn(table)[1]
 
 
 def drawn(table: LiveTable, width: int = 100, height: int = 30, encoding: str = "utf-8") -> list[str]:
