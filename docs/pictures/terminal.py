@@ -1,8 +1,7 @@
-"""Make terminal.svg: what 'make demo' shows in a terminal, from a real run.
+"""Make terminal.svg and live.svg: what 'make demo' shows in a terminal, from a real run.
 
-    python -m venv /tmp/pictures
-    /tmp/pictures/bin/pip install pyte rich
-    /tmp/pictures/bin/python docs/pictures/terminal.py
+    .venv/bin/python -m pip install --target /tmp/pictures pyte
+    PYTHONPATH=/tmp/pictures .venv/bin/python docs/pictures/terminal.py
 
 It needs what 'make test' sets up, and a free port 19092. pyte is the terminal, rich makes a picture of it.
 """
@@ -66,16 +65,19 @@ def read(terminal: int) -> bytes:
         return b""
 
 
-def text_of(screen: pyte.Screen, prompt: str) -> Text:
-    """What a terminal shows, after the command that was typed there."""
-    text = Text(f"$ {prompt}\n", style="bold")
+def lines_of(screen: pyte.Screen) -> list[Text]:
+    """What a terminal shows, without the empty lines at its end."""
+    lines = []
     for number in range(LINES):
+        line = Text()
         for column in range(COLUMNS):
             char = screen.buffer[number][column]
-            text.append(char.data, Style(color=color_of(char.fg), bold=char.bold, italic=char.italics))
-        text.append("\n")
-    text.rstrip()
-    return text
+            line.append(char.data, Style(color=color_of(char.fg), bold=char.bold, italic=char.italics))
+        line.rstrip()
+        lines.append(line)
+    while lines and not lines[-1].plain:
+        lines.pop()
+    return lines
 
 
 def color_of(name: str) -> str | None:
@@ -87,19 +89,27 @@ def color_of(name: str) -> str | None:
     return {"brown": "yellow"}.get(name, re.sub("^bright", "bright_", name))
 
 
-def save(text: Text, title: str, file: Path) -> None:
-    """Text as a picture of a terminal, in a font that every machine has: rich's names one of the web's."""
+def save(command: str, lines: list[Text], file: Path) -> None:
+    """A command, and what it has printed, as a picture in a font that every machine has: rich's is on the web."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    console.print(text)
+    console.print(Text(f"$ {command}", "bold"), *lines, sep="\n")
     code = re.sub(r"@font-face \{\{.*?\}\}|<!--.*?-->", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     code = code.replace("Fira Code, monospace", FONTS).replace("arial", "sans-serif")
-    svg = console.export_svg(title=title, theme=THEME, code_format=code, unique_id="terminal")
+    svg = console.export_svg(title=command, theme=THEME, code_format=code, unique_id=file.stem)
     file.write_text("\n".join(line.rstrip() for line in svg.splitlines() if line.strip()) + "\n", "utf-8")
 
 
 def main() -> None:
-    *_, screen = screens([PYTHON, "tools/demo.py"])
-    save(text_of(screen, "make demo"), "make demo", FOLDER / "terminal.svg")
+    shown: list[Text] = []
+    for screen in screens([PYTHON, "tools/demo.py"]):
+        if re.search(
+            r"records, about [1-9].*clock", "\n".join(screen.display), re.DOTALL
+        ):  # the live table is complete
+            shown = lines_of(screen)
+    start = next(number for number, line in enumerate(shown) if line.plain.startswith("Running for"))
+    command = shown[start].plain.partition(": ")[2]
+    save("make demo", shown[: start - 1], FOLDER / "terminal.svg")
+    save(command, shown[start + 1 :], FOLDER / "live.svg")
 
 
 if __name__ == "__main__":
