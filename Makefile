@@ -1,4 +1,5 @@
 # make demo    set up everything, and show word counts from a real broker
+# make plot    draw the counts in out/ over time, as out/counts.png
 # make test    set up everything, and run the tests
 # make docs-test  run every command that README and docs/ show, and compare what it prints
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
@@ -16,10 +17,13 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 PACKAGED := import platform, sys; sys.exit(sys.platform == "linux" and platform.machine() != "x86_64")
 BIN := .venv/bin
 
-.PHONY: demo test docs-test chaos soak bench broker lint format lock clean
+.PHONY: demo plot test docs-test chaos soak bench broker lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
+
+plot: .venv/ready
+	@$(BIN)/python tools/plot.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest
