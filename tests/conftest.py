@@ -22,6 +22,9 @@ from kafka import KafkaAdminClient, KafkaProducer
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
 from support import SCRIPT, Record, get_json, wait_for
 
+# A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent
 RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s

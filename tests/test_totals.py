@@ -28,9 +28,9 @@ def read_rows(folder: Path) -> list[tuple[str, str, int]]:
 
 
 def last_totals(folder: Path) -> dict[str, int]:
-    """What the command in the README makes of the rows."""
-    command = re.search(r"^(cat out/.*awk.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)[1]
-    command = command.replace("out/", f"{folder}/")
+    """What the command in the documentation makes of the rows."""
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    command = re.search(r"^\$ (cat out/totals/.*awk.*)$", page, re.MULTILINE)[1].replace("out/totals/", f"{folder}/")
     printed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60).stdout
     return {word: int(total) for word, total in (line.split("\t") for line in printed.splitlines())}
 

@@ -72,8 +72,7 @@ def run_word_count() -> list[Path]:
     """
     before = set(OUTPUT.rglob("*.tsv"))
     console.print("Running: python word_count.py --bounded --output out/")
-    with console.status("Flink starts, counts and stops ..."):
-        subprocess.run([sys.executable, "word_count.py", "--bounded", "--output", "out/"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "word_count.py", "--bounded", "--output", "out/"], cwd=ROOT, check=True)
     return sorted(set(OUTPUT.rglob("*.tsv")) - before)
 
 
