@@ -20,7 +20,7 @@ TEN = datetime(2026, 11, 22, 14, 0, 10)
 
 def write(folder: Path, name: str, *rows: str) -> None:
     file = folder / name
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{row}\n" for row in rows), "utf-8")
 
 
@@ -45,6 +45,7 @@ def test_rows_of_all_files_add_up(tmp_path: Path) -> None:
     write(tmp_path, "2026-11-22/counts-1.tsv", "2026-11-22T14:00:05Z\thello\t3", "2026-11-22T14:00:10Z\thello\t1")
     write(tmp_path, "2026-11-23/counts-2.tsv", "2026-11-22T14:00:05Z\thello\t2", "2026-11-22T14:00:05Z\twörld\t7")
     write(tmp_path, "2026-11-23/.counts-3.tsv.inprogress.1", "2026-11-22T14:00:05Z\thidden\t1")
+    write(tmp_path / "totals", "2026-11-22/counts-4.tsv", "2026-11-22T14:00:05Z\tother\t1")
     assert plot.read_counts(tmp_path) == {FIVE: {"hello": 5, "wörld": 7}, TEN: {"hello": 1}}
 
 
@@ -118,8 +119,8 @@ def test_what_is_missing_or_wrong_is_said_in_one_sentence(tmp_path: Path) -> Non
         return ended.stderr
 
     assert said() == f"There are no rows in {tmp_path}/ yet. To write some, run: make demo\n"
-    write(tmp_path, "counts.tsv", "2026-11-22T14:00:05Z\thello\t3")
+    write(tmp_path, "2026-11-22/counts-1.tsv", "2026-11-22T14:00:05Z\thello\t3")
     assert said("--picture", tmp_path / "no" / "folder.png").startswith(f"Cannot write {tmp_path}/no/folder.png: ")
     assert said("--picture", tmp_path / "a.docx").startswith(f"Cannot write {tmp_path}/a.docx: ")
-    write(tmp_path, "other.tsv", '{"word": "hello"}')
-    assert said().startswith(f"Not every line of {tmp_path}/other.tsv is a window, a word and a count: ")
+    write(tmp_path, "2026-11-22/counts-2.tsv", '{"word": "hello"}')
+    assert said().startswith(f"Not every line of {tmp_path}/2026-11-22/counts-2.tsv is a window, a word and a count: ")

@@ -34,13 +34,13 @@ Counts = dict[datetime, Counter[str]]  # window start -> word -> count
 
 
 def read_counts(folder: Path) -> Counts:
-    """The counts in all result files below a folder. Rows of the same window and word add up.
+    """The counts in the result files of a job. Rows of the same window and word add up.
 
     Raises:
         SystemExit: there are none, or they are not of this form.
     """
     counts: Counts = {}
-    for file in sorted(folder.rglob("*.tsv")):
+    for file in sorted(folder.glob("*/counts-*.tsv")):  # not those of other jobs, in folders of their own below
         try:
             for start, word, count in read_rows([file]):
                 counts.setdefault(datetime.strptime(start, "%Y-%m-%dT%H:%M:%SZ"), Counter())[word] += count
