@@ -1,7 +1,7 @@
 """The pages of the documentation: their blocks, and the console blocks run as a reader would.
 
-    python tests/docs.py docs/tutorial.md             # run the console blocks of one page
-    python tests/docs.py --keep-going docs/tutorial.md  # and go on after one that prints something else
+    python tests/docs.py docs/tutorial.md                # run the console blocks of one page
+    python tests/docs.py --keep-going docs/tutorial.md   # and go on after one that prints something else
 
 A block is what stands between two lines of three backticks. Marks are comments on the lines before it:
 
@@ -234,7 +234,8 @@ def copy_of_repository(folder: Path) -> None:
     for name in names:
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)  # with its time: make must not take .venv for out of date
+            shutil.copy(ROOT / name, folder / name)
+            os.utime(folder / name, (0, 0))  # old, so that make never takes .venv, which is a link, for out of date
     (folder / ".venv").symlink_to(ROOT / ".venv")
     for jar in (ROOT / "connectors").glob("*.jar"):
         (folder / "connectors" / jar.name).symlink_to(jar)
@@ -256,11 +257,11 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
         terminals: dict[str, Terminal] = {}
         for number, block in enumerate(shown):
             print(f"{time.strftime('%X')} {block.place}", flush=True)
+            name = block.marks.get("terminal", "main")
             try:
                 if block.language == "diff":
                     subprocess.run(["git", "apply", "-"], cwd=folder, input=f"{block.text}\n", text=True, check=True)
                     continue
-                name = block.marks.get("terminal", "main")
                 terminal = terminals.get(name) or terminals.setdefault(name, Terminal(folder, home))
                 later = (one for one in shown[number + 1 :] if one.marks.get("terminal", "main") == name)
                 following = next((one for one in later if one.language == "console"), None)
@@ -271,7 +272,8 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
                 print(faults[-1], flush=True)
                 if not keep_going:
                     break
-                terminal.interrupt()
+                if name in terminals:
+                    terminals[name].interrupt()
         for terminal in terminals.values():
             with contextlib.suppress(TimeoutError):
                 terminal.interrupt()
