@@ -44,8 +44,12 @@ CHAOS_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 
 
 def environment_with(**variables: str) -> dict[str, str]:
-    """This process's environment with other variables, and without what would find Java or this repository's code."""
-    return {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "PYTHONPATH")} | variables
+    """This process's environment with other variables.
+
+    Without what would find Java or this repository's code, and without a size of the terminal, which pytest-xdist sets.
+    """
+    others = ("JAVA_HOME", "PYTHONPATH", "COLUMNS", "LINES")
+    return {name: value for name, value in os.environ.items() if name not in others} | variables
 
 
 def pytest_report_header() -> str:

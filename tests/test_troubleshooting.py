@@ -233,7 +233,11 @@ def test_producer_without_topic(bootstrap_servers: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "missing"), [("thread", "Failed to find libpython"), ("process", "import pyflink;import os")]
+    ("mode", "missing"),
+    [
+        pytest.param("thread", "Failed to find libpython", marks=pytest.mark.chaos),
+        ("process", "import pyflink;import os"),
+    ],
 )
 def test_python_of_the_cluster_without_packages(mode: str, missing: str, tmp_path: Path) -> None:
     """On a cluster of its own: in thread mode a TaskManager that has loaded another Python goes on with that."""
