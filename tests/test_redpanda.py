@@ -20,7 +20,22 @@ from test_cluster import job_id
 from test_local_run import PRINTING
 
 # The test files in which the job reads from the broker of the fixtures.
-END_TO_END = ["checks", "cluster", "corners", "examples", "local_run", "resume", "sql", "stop", "totals", "travel"]
+END_TO_END = [
+    *(
+        "checks",
+        "cluster",
+        "corners",
+        "examples",
+        "local_run",
+        "resume",
+        "sql",
+        "stop",
+        "totals",
+        "travel",
+        "watermarks",
+    ),
+    *("recipes_enrich", "recipes_json", "recipes_sliding", "recipes_top"),  # not recipes_kafka: it has transactions
+]
 
 
 @pytest.fixture(scope="module")
