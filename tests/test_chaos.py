@@ -210,7 +210,8 @@ def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable
     failures = sorted(entry["timestamp"] for entry in entries)
     assert len(failures) == 6  # the first, and five new tries
     waits = [later - earlier for earlier, later in itertools.pairwise(failures)]
-    assert waits[-1] > 2 * min(waits), waits
+    # From 1 s to 5 s, and each try itself takes some seconds, more on a machine that has other work, too.
+    assert waits[-1] > min(waits) + 1500, waits
 
 
 @pytest.mark.parametrize("crash", [False, True])
