@@ -6,6 +6,7 @@ to `run`. What is behind them, one trade a module:
     options.py         the flags that every job has
     run.py             check a set-up, then run the job: on a cluster, or here
     local_run.py       a Flink of our own: start it, stop it in good order
+    rest.py            questions to Flink's REST API
     live.py            a table of the newest rows on the screen
     cluster.py         hand a job to the cluster of 'flink run'
     checks.py          what is wrong with a set-up, one sentence each

@@ -1,10 +1,8 @@
 """A run on the cluster of 'flink run'."""
 
-import json
 import logging
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
 from kafka_job.checkpoints import plan_after, plan_in, take_folder
@@ -12,6 +10,7 @@ from kafka_job.checks import find_connector
 from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import RESTARTS, Job, create_environment
 from kafka_job.offsets import Plan, ask_for_offsets, check_group, make_plan
+from kafka_job.rest import get_json
 
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
@@ -90,7 +89,6 @@ def configuration_of_cluster(configuration: dict[str, str]) -> dict[str, str]:
         return {}
     url = f"http://{configuration.get('rest.address', 'localhost')}:{configuration.get('rest.port', 8081)}"
     try:
-        with urllib.request.urlopen(f"{url}/jobmanager/config", timeout=10) as response:
-            return {setting["key"]: setting["value"] for setting in json.load(response)}
+        return {setting["key"]: setting["value"] for setting in get_json(f"{url}/jobmanager/config")}
     except OSError:
         return {}  # Flink says so when the job is submitted

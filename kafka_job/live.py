@@ -6,19 +6,19 @@ is between them is the key. Whatever else is printed stands above the table.
 
 import bisect
 import contextlib
-import json
 import os
 import re
 import sys
 import threading
 import time
 import urllib.parse
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import IO, Any
+
+from kafka_job.rest import get_json
 
 from py4j.protocol import Py4JError
 from pyflink.java_gateway import get_gateway
@@ -33,6 +33,7 @@ WIDTH, KEY_WIDTH, OTHER_WIDTH = 78, 26, 20  # columns of the screen: of the tabl
 KEY_BYTES = 5 * KEY_WIDTH  # a key may have a million
 REFRESH = 0.25  # seconds
 ASK = 1.0  # seconds between questions to Flink
+ANSWER = 5.0  # seconds that it has for an answer
 SMOOTH = 4.0  # seconds that the rate is an average of
 QUIET = 0.3  # seconds without a row, after which a window is taken to have all of its rows
 NO_WATERMARK = -(2**63)  # Flink's, before the first record
@@ -184,17 +185,12 @@ def ask(job_url: str) -> list[dict[str, Any]]:
         OSError, HTTPException, ValueError, LookupError: there is no such answer.
     """
     found = []
-    for vertex in get_json(job_url)["vertices"]:
+    for vertex in get_json(job_url, ANSWER)["vertices"]:
         url = f"{job_url}/vertices/{vertex['id']}/subtasks/metrics"
-        names = [metric["id"] for metric in get_json(url) if METRICS.fullmatch(metric["id"])]
+        names = [metric["id"] for metric in get_json(url, ANSWER) if METRICS.fullmatch(metric["id"])]
         if names:
-            found += get_json(f"{url}?get={urllib.parse.quote(','.join(names))}")
+            found += get_json(f"{url}?get={urllib.parse.quote(','.join(names))}", ANSWER)
     return found
-
-
-def get_json(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as response:
-        return json.load(response)
 
 
 def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) -> Progress:

@@ -1,7 +1,6 @@
 """A local run: Flink in a JVM of our own, until all is read, or Ctrl-C stops it in good order."""
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -11,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
@@ -23,6 +21,7 @@ from kafka_job.checks import find_connector, find_java
 from kafka_job.failures import log_owner, said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
 from kafka_job.offsets import Offsets, Plan, commit_offsets
+from kafka_job.rest import get_json
 
 from kafka.errors import KafkaError
 from py4j.java_gateway import JavaObject
@@ -245,8 +244,7 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
 def records_handed_on(running: JobClient) -> int:
     """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
     try:
-        with urllib.request.urlopen(job_url(running), timeout=10) as response:
-            source, *_ = json.load(response)["vertices"]
+        source, *_ = get_json(job_url(running))["vertices"]
     except (OSError, HTTPException):
         return -1
     return source["metrics"]["write-records"]

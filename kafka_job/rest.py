@@ -1,0 +1,15 @@
+"""Questions to Flink's REST API."""
+
+import json
+import urllib.request
+from typing import Any
+
+
+def get_json(url: str, timeout: float = 10) -> Any:
+    """The answer to a GET, within `timeout` seconds.
+
+    Raises:
+        OSError, http.client.HTTPException, ValueError: there is none.
+    """
+    with urllib.request.urlopen(url, timeout=timeout) as response:
+        return json.load(response)
