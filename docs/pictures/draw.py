@@ -106,14 +106,9 @@ class Picture:
         FigureCanvasSVG(self.figure).print_svg(file, metadata={"Date": None, "Creator": None})
 
 
-RECORDS = [  # in the order in which they arrive: seconds after 14:00:00, line
-    (1, "to be"),
-    (3, "or not"),
-    (2, "to be"),
-    (6, "that is"),
-    (4, "late"),
-    (11, "the question"),
-]
+# In the order in which they arrive: seconds after 14:00:00, and a line; the tutorial's table has the same records.
+SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "watermark.txt"
+RECORDS = [(int(line[6:8]), line[9:]) for line in SAMPLE.read_text("utf-8").splitlines()]
 WINDOW = 5  # seconds
 
 
