@@ -15,6 +15,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from kafka import KafkaConsumer, TopicPartition
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "word_count.py"
@@ -106,6 +107,20 @@ def read_files(folder: Path) -> Counts:
     """The rows in the visible files of an output folder."""
     files = sorted(folder.rglob("counts-*.tsv")) if folder.exists() else []  # hidden ones begin with a dot
     return parse_rows("".join(file.read_bytes().decode() for file in files))
+
+
+def read_values(consumer: KafkaConsumer, partitions: list[TopicPartition]) -> list[bytes]:
+    """All values that a consumer is let read of its partitions."""
+    ends = consumer.end_offsets(partitions)
+    consumer.seek_to_beginning(*partitions)
+    values: list[bytes] = []
+
+    def read() -> bool:
+        values.extend(record.value for found in consumer.poll(200).values() for record in found)
+        return all(consumer.position(partition) >= ends[partition] for partition in partitions)
+
+    wait_for(read, "all records of the topic", 30)
+    return values
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout: float = 90) -> Any:

@@ -24,8 +24,8 @@ from support import (
     copy_script,
     expected_counts,
     read_files,
+    read_values,
     slow_script,
-    wait_for,
 )
 from test_cluster import job_id
 
@@ -130,15 +130,7 @@ def values_in(topic: Topic) -> list[bytes]:
     ) as consumer:
         partitions = [TopicPartition(topic.name, number) for number in consumer.partitions_for_topic(topic.name)]
         consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        values: list[bytes] = []
-
-        def read() -> bool:
-            values.extend(one.value for found in consumer.poll(timeout_ms=200).values() for one in found)
-            return all(consumer.position(partition) >= ends[partition] for partition in partitions)
-
-        wait_for(read, "all records of the topic", 30)
-    return values
+        return read_values(consumer, partitions)
 
 
 def said(sentence: str, stderr: str) -> int:

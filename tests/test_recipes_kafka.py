@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from conftest import Cluster, Job, Topic
 from examples import counts_to_kafka, enrich, sliding_windows
-from support import ROOT, copy_script, expected_counts, lines, parse_rows, random_lines, slow_script
+from support import ROOT, copy_script, expected_counts, lines, parse_rows, random_lines, read_values, slow_script
 from test_cluster import job_id
 from test_pipeline import environment  # noqa: F401
 
@@ -37,15 +36,7 @@ class Reader:
 
     def rows(self) -> list[str]:
         """All values up to there."""
-        found: list[str] = []
-        end = self.consumer.end_offsets(self.partitions)
-        self.consumer.seek_to_beginning(*self.partitions)
-        deadline = time.monotonic() + 30
-        while any(self.consumer.position(one) < end[one] for one in self.partitions):
-            assert time.monotonic() < deadline, "not all could be read"
-            for records in self.consumer.poll(200).values():
-                found += [record.value.decode() for record in records]
-        return found
+        return [value.decode() for value in read_values(self.consumer, self.partitions)]
 
 
 @pytest.fixture
