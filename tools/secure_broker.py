@@ -97,6 +97,11 @@ def authority(ca: trustme.CA) -> str:
     return ca.cert_pem.bytes().decode()
 
 
+def quoted(text: str) -> str:
+    """A text as it stands between the quotation marks of a login module's options, in a file of properties."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\\", "\\\\")
+
+
 def write_secret(file: Path, text: str) -> None:
     """Write a file that nobody else can read."""
     file.touch(mode=0o600)
@@ -133,7 +138,7 @@ class SecureBroker(Broker):
         }
 
     def _logins(self) -> dict[str, str]:
-        known = {"plain": "".join(f' user_{user}="{password}"' for user, password in self.users.items())}
+        known = {"plain": "".join(f' user_{user}="{quoted(password)}"' for user, password in self.users.items())}
         return {
             f"{mechanism}.sasl.jaas.config": (
                 f"org.apache.kafka.common.security.{module} required{known.get(mechanism, '')};"
@@ -220,7 +225,7 @@ def login(user: str, password: str, mechanism: str = "SCRAM-SHA-256") -> str:
     return (
         f"sasl.mechanism={mechanism}\n"
         f"sasl.jaas.config=org.apache.kafka.common.security.{module} required"
-        f' username="{user}" password="{password}";\n'
+        f' username="{quoted(user)}" password="{quoted(password)}";\n'
     )
 
 
