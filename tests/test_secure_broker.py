@@ -1,6 +1,10 @@
 """Jobs at a broker with TLS, passwords, certificates and rights: who gets in, who does not, and where secrets are."""
 
-from collections.abc import Callable, Iterator
+import re
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,16 +15,19 @@ from kafka.admin import ACLOperation, ResourceType
 
 import secure_broker
 from broker import free_port, running
-from conftest import Job, Topic
-from secure_broker import Listener, SecureBroker, authority, certificate_chain, login, private_key, trust
-from support import Record, expected_counts, random_lines, read_files
+from conftest import Cluster, Job, Topic
+from docs import pattern
+from secure_broker import Listener, SecureBroker, authority, certificate_chain, login, private_key, quoted, trust
+from support import SCRIPT, Record, checkpoints, expected_counts, get_json, random_lines, read_files, wait_for
 
+SECRET = "Rq7xAlicesPassword"
 PASSWORDS = {
-    "alice": 'al"ce=\\;secret',  # has what means something in a login module's options
-    "no-topic": "no-topic-secret",  # may not know that there is a topic
-    "no-records": "no-records-secret",  # may not read them
-    "no-group": "no-group-secret",
+    "alice": f'"\\; ${{x}}={SECRET}',  # with what means something in properties, or in a login module's options
+    "no-topic": "Rq7xPasswordOne",  # may not know that there is a topic
+    "no-records": "Rq7xPasswordTwo",  # may not read them
+    "no-group": "Rq7xPasswordThree",
 }
+WRONG, UNLOCK = "Rq7xWrong", "Rq7xUnlock"
 LIMIT = 10.0  # seconds for a refusal
 
 
@@ -131,11 +138,11 @@ WAYS_IN = {
     "TLS with a string": ("TLS", lambda doors: trust_as_string(doors, r"\n")),
     "TLS with a string in lines": ("TLS", lambda doors: trust_as_string(doors, CONTINUED)),
     "mutual TLS": ("CERTIFICATE", with_certificate_file),
-    "mutual TLS, encrypted": ("CERTIFICATE", lambda doors: with_certificate_file(doors, "unlock-it")),
+    "mutual TLS, encrypted": ("CERTIFICATE", lambda doors: with_certificate_file(doors, UNLOCK)),
     "mutual TLS with strings": ("CERTIFICATE", with_certificate),
     "mutual TLS with strings, encrypted, in lines": (
         "CERTIFICATE",
-        lambda doors: with_certificate(doors, "unlock-it", CONTINUED),
+        lambda doors: with_certificate(doors, UNLOCK, CONTINUED),
     ),
 }
 IN_MAKE_TEST = ("SCRAM-SHA-512", "PLAIN", "mutual TLS with strings, encrypted, in lines")
@@ -151,3 +158,207 @@ def test_ways_in(doors: Doors, start_job: Callable[..., Job], tmp_path: Path, wa
     assert ended.code == 0, ended.stderr
     assert "not checked" not in ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(doors.records)
+
+
+def refused(doors: Doors, start_job: Callable[..., Job], door: str, properties: str, group: str, **more: str) -> str:
+    """What a job says that is not let in: one line on stderr, within seconds."""
+    # With an output, else the job says where its rows go.
+    arguments = [*doors.arguments(door, properties, group), "--output", str(doors.folder / "out")]
+    start = time.monotonic()
+    ended = start_job(*arguments, **more).wait()
+    took = time.monotonic() - start
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr
+    assert took < LIMIT
+    return ended.stderr.rstrip("\n").replace(doors.address(door), "HOST:PORT").replace(doors.topic.name, "TOPIC")
+
+
+NOT_LET_IN = "does not let the user {} by {} in; mend name or password in --kafka-config: sasl.jaas.config"
+REFUSALS = {
+    "wrong password": (
+        "PASSWORD",
+        lambda doors: doors.password(password=WRONG),
+        NOT_LET_IN.format("alice", "SCRAM-SHA-256"),
+    ),
+    "wrong password, plain": (
+        "PASSWORD",
+        lambda doors: doors.password(password=WRONG, mechanism="PLAIN"),
+        NOT_LET_IN.format("alice", "PLAIN"),
+    ),
+    "unknown user": (
+        "PASSWORD",
+        lambda doors: doors.password("nobody", password=WRONG),
+        NOT_LET_IN.format("nobody", "SCRAM-SHA-256"),
+    ),
+    "expired certificate": (
+        "EXPIRED",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "has a certificate that has expired; let whoever runs it renew that",
+    ),
+    "wrong host name": (
+        "OTHER_NAME",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "has a certificate for another name (Hostname mismatch, certificate is not valid for 'localhost'.); "
+        "mend --bootstrap-servers",
+    ),
+    "unknown CA": (
+        "UNKNOWN_CA",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "has a certificate of an authority that is not trusted; name its own: ssl.truststore.location=FILE.pem",
+    ),
+    "no CA": (
+        "PASSWORD",
+        lambda doors: doors.password().replace(doors.trusted, ""),
+        "has a certificate of an authority that is not trusted; name its own: ssl.truststore.location=FILE.pem",
+    ),
+    "plaintext client": (
+        "TLS",
+        lambda doors: "client.id=me\n",
+        "asks for TLS; say so in a file, and name it: security.protocol=SSL (or SASL_SSL), --kafka-config FILE",
+    ),
+    "TLS client": (
+        "PLAIN",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "does not speak TLS; mend --kafka-config: security.protocol=PLAINTEXT (or SASL_PLAINTEXT)",
+    ),
+    "no client certificate": (
+        "CERTIFICATE",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "asks for a certificate, and got none, or one that it does not take (...); "
+        "name one that its authority has signed: ssl.keystore.location=FILE.pem",
+    ),
+    "no right to read the topic": (
+        "PASSWORD",
+        lambda doors: doors.password("no-records"),
+        "says that this client has no right to read the topic TOPIC; ask for the rights Describe and Read",
+    ),
+    "no right to know the topic": (
+        "PASSWORD",
+        lambda doors: doors.password("no-topic"),
+        "says that this client has no right to read the topic TOPIC, or to know whether there is one; "
+        "ask for the rights Describe and Read",
+    ),
+    "no right to the group": (
+        "PASSWORD",
+        lambda doors: doors.password("no-group"),
+        "says that this client has no right to the group no-right-to-the-group; "
+        "ask for the right Read, or choose another: --group-id GROUP_ID",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSALS)
+def test_refusals(doors: Doors, start_job: Callable[..., Job], fault: str) -> None:
+    door, properties, sentence = REFUSALS[fault]
+    said = refused(doors, start_job, door, properties(doors), group=re.sub(r"\W", "-", fault))
+    assert pattern(f"The broker on HOST:PORT {sentence}").fullmatch(said), said
+    for secret in (*PASSWORDS.values(), WRONG):
+        assert secret not in said
+
+
+# --- Where secrets are not ------------------------------------------------------------------------------------------
+
+PAGES = """/config /overview /datasets /jars /jobs /jobs/overview /jobs/metrics /taskmanagers /taskmanagers/metrics
+    /jobmanager/config /jobmanager/environment /jobmanager/logs /jobmanager/log /jobmanager/stdout /jobmanager/metrics
+    /jobmanager/thread-dump"""
+OF_A_JOB = """/config /plan /jobgraph /exceptions /checkpoints /checkpoints/config /accumulators /execution-result
+    /status /metrics"""
+OF_A_VERTEX = "/accumulators /metrics /subtasks/accumulators /subtasks/metrics /taskmanagers /watermarks /backpressure"
+OF_A_TASK_MANAGER = "/logs /log /stdout /metrics /thread-dump"
+
+
+def paths(web_ui: str, job: str) -> Iterator[str]:
+    """Where Flink's REST API answers questions that have no parameters."""
+    yield from PAGES.split()
+    yield from (f"/jobs/{job}{page}" for page in ("", *OF_A_JOB.split()))
+    for vertex in get_json(f"{web_ui}/jobs/{job}")["vertices"]:
+        yield from (f"/jobs/{job}/vertices/{vertex['id']}{page}" for page in ("", *OF_A_VERTEX.split()))
+    for one in get_json(f"{web_ui}/taskmanagers")["taskmanagers"]:
+        yield from (f"/taskmanagers/{one['id']}{page}" for page in ("", *OF_A_TASK_MANAGER.split()))
+
+
+def answers(web_ui: str, job: str) -> dict[str, bytes]:
+    """What Flink's REST API says, by path; without those pages that there are not."""
+    found = {}
+    for path in paths(web_ui, job):
+        try:
+            with urllib.request.urlopen(web_ui + path, timeout=10) as response:
+                found[path] = response.read()
+        except urllib.error.HTTPError as error:
+            found[f"{path}, status {error.code}"] = error.read()
+    return found
+
+
+def check_for_secrets(properties: str, pages: dict[str, bytes], folders: Iterable[Path]) -> None:
+    """Fail where a secret of a client's properties is in a page, or in a file."""
+    key = re.search(r"PRIVATE KEY-----\\n(.*?)-----END", properties)[1]
+    part_of_key = max(re.findall(r"[0-9A-Za-z]+", key.replace("\\n", " ")[70:]), key=len)  # its head tells nothing
+    assert len(part_of_key) > 8
+
+    def secrets_in(content: bytes) -> list[str]:
+        """Those that are written there as UTF-8 or UTF-16."""
+        written = [(secret, code) for secret in (SECRET, UNLOCK, part_of_key) for code in ("utf-8", "utf-16-be")]
+        return [secret for secret, code in written if secret.encode(code) in content]
+
+    [config] = [content for path, content in pages.items() if re.fullmatch(r"/jobs/\w+/config", path)]
+    assert b"execution-config" in config, "this page would show it"
+    assert len([path for path in pages if "status" not in path]) > 40
+    found = {path: secrets_in(content) for path, content in pages.items()}
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    found |= {str(file): secrets_in(file.read_bytes()) for file in files}
+    assert not {where: secrets for where, secrets in found.items() if secrets}
+
+
+def with_all_secrets(doors: Doors) -> str:
+    """Properties of a client with a password, from the environment, and a certificate."""
+    from_environment = doors.password().replace(quoted(PASSWORDS["alice"]), "${env:KAFKA_PASSWORD}")
+    assert "${env:KAFKA_PASSWORD}" in from_environment
+    return with_certificate(doors, UNLOCK) + from_environment  # which comes last, and so wins
+
+
+def test_secrets_of_a_local_run_are_nowhere(doors: Doors, start_job: Callable[..., Job], tmp_path: Path) -> None:
+    properties = with_all_secrets(doors)
+    arguments = doors.arguments("PASSWORD", properties, group="local-secrets")
+    arguments.remove("--bounded")
+    arguments += ["--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "checkpoints")]
+    job = start_job(*arguments, FLINK_LOG_DIR=str(tmp_path / "log"), KAFKA_PASSWORD=PASSWORDS["alice"])
+    web_ui = job.web_ui()
+    job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
+    [running_job] = get_json(f"{web_ui}/jobs")["jobs"]
+    pages = answers(web_ui, running_job["id"])
+    job.process.send_signal(signal.SIGINT)
+    assert job.wait().code == 0
+    assert read_files(tmp_path / "out") == expected_counts(doors.records)
+    assert list(tmp_path.glob("log/*.log"))
+    assert (tmp_path / "checkpoints" / "job.json").exists()
+    check_for_secrets(properties, pages, [tmp_path])
+
+
+def test_secrets_of_a_job_on_a_cluster_are_nowhere(doors: Doors, cluster: Cluster, tmp_path: Path) -> None:
+    properties = with_all_secrets(doors)
+    arguments = doors.arguments("PASSWORD", properties, group="cluster-secrets")
+    arguments.remove("--bounded")
+    arguments += ["--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "checkpoints")]
+    cluster.env["KAFKA_PASSWORD"] = PASSWORDS["alice"]  # of the client alone: the cluster runs already
+    try:
+        ended = cluster.flink("run", "--detached", "--python", SCRIPT, *arguments)
+    finally:
+        del cluster.env["KAFKA_PASSWORD"]
+    assert ended.code == 0, ended.stdout + ended.stderr
+    job = re.search(r"JobID (\w{32})", ended.stdout)[1]
+    wait_for(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
+    pages = answers(f"http://localhost:{cluster.rest_port}", job)
+    stopped = cluster.flink("stop", "--drain", "--savepointPath", tmp_path / "checkpoints", job)
+    assert stopped.code == 0, stopped.stdout + stopped.stderr
+    assert read_files(tmp_path / "out") == expected_counts(doors.records)
+    (tmp_path / "said").write_text("".join((ended.stdout, ended.stderr, stopped.stdout, stopped.stderr)))
+    check_for_secrets(properties, pages, [tmp_path, cluster.logs])
+
+
+def test_refusals_under_flink_run(doors: Doors, cluster: Cluster) -> None:
+    arguments = doors.arguments("PASSWORD", doors.password(password=WRONG), group="wrong-on-a-cluster")
+    start = time.monotonic()
+    ended = cluster.flink("run", "--python", SCRIPT, *arguments)
+    assert time.monotonic() - start < LIMIT
+    assert (ended.code, ended.stdout.count("\n"), ended.stderr) == (31, 1, "")
+    assert ended.stdout.endswith(f"{NOT_LET_IN.format('alice', 'SCRAM-SHA-256')}\n")
+    assert WRONG not in ended.stdout
