@@ -1,5 +1,6 @@
 """Jobs at a broker with TLS, passwords, certificates and rights: who gets in, who does not, and where secrets are."""
 
+import contextlib
 import re
 import signal
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -28,7 +30,7 @@ PASSWORDS = {
     "no-group": "Rq7xPasswordThree",
 }
 WRONG, UNLOCK = "Rq7xWrong", "Rq7xUnlock"
-LIMIT = 10.0  # seconds for a refusal
+LIMIT = 30.0  # seconds for a refusal, which takes 1 to 5 s where nothing else runs; a job without checks hangs for 60
 
 
 @dataclass
@@ -145,11 +147,15 @@ WAYS_IN = {
         lambda doors: with_certificate(doors, UNLOCK, CONTINUED),
     ),
 }
-IN_MAKE_TEST = ("SCRAM-SHA-512", "PLAIN", "mutual TLS with strings, encrypted, in lines")
+
+
+def some_in_chaos(all_of_them: Iterable[str], *in_make_test: str) -> list[Any]:
+    """Parameters, most of which only `make chaos` tries: each costs seconds."""
+    return [one if one in in_make_test else pytest.param(one, marks=pytest.mark.chaos) for one in all_of_them]
 
 
 @pytest.mark.parametrize(
-    "way", [way if way in IN_MAKE_TEST else pytest.param(way, marks=pytest.mark.chaos) for way in WAYS_IN]
+    "way", some_in_chaos(WAYS_IN, "SCRAM-SHA-512", "PLAIN", "mutual TLS with strings, encrypted, in lines")
 )
 def test_ways_in(doors: Doors, start_job: Callable[..., Job], tmp_path: Path, way: str) -> None:
     door, properties = WAYS_IN[way]
@@ -172,7 +178,7 @@ def refused(doors: Doors, start_job: Callable[..., Job], door: str, properties: 
     return ended.stderr.rstrip("\n").replace(doors.address(door), "HOST:PORT").replace(doors.topic.name, "TOPIC")
 
 
-NOT_LET_IN = "does not let the user {} by {} in; mend name or password in --kafka-config: sasl.jaas.config"
+NOT_LET_IN = "does not let in the user {} with {}; mend name or password in --kafka-config: sasl.jaas.config"
 REFUSALS = {
     "wrong password": (
         "PASSWORD",
@@ -240,8 +246,8 @@ REFUSALS = {
     "no right to the group": (
         "PASSWORD",
         lambda doors: doors.password("no-group"),
-        "says that this client has no right to the group no-right-to-the-group; "
-        "ask for the right Read, or choose another: --group-id GROUP_ID",
+        "says that this client has no right to use the group no-right-to-the-group; "
+        "ask for the right Read to it, or choose another: --group-id GROUP_ID",
     ),
 }
 
@@ -250,7 +256,8 @@ REFUSALS = {
 def test_refusals(doors: Doors, start_job: Callable[..., Job], fault: str) -> None:
     door, properties, sentence = REFUSALS[fault]
     said = refused(doors, start_job, door, properties(doors), group=re.sub(r"\W", "-", fault))
-    assert pattern(f"The broker on HOST:PORT {sentence}").fullmatch(said), said
+    said = said.replace("The broker on HOST:PORT ", "The broker ")
+    assert pattern(f"The broker {sentence}").fullmatch(said), said
     for secret in (*PASSWORDS.values(), WRONG):
         assert secret not in said
 
@@ -303,8 +310,9 @@ def check_for_secrets(properties: str, pages: dict[str, bytes], folders: Iterabl
     assert b"execution-config" in config, "this page would show it"
     assert len([path for path in pages if "status" not in path]) > 40
     found = {path: secrets_in(content) for path, content in pages.items()}
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    found |= {str(file): secrets_in(file.read_bytes()) for file in files}
+    for file in (file for folder in folders for file in folder.rglob("*") if file.is_file()):
+        with contextlib.suppress(FileNotFoundError):  # Flink deletes old checkpoints
+            found[str(file)] = secrets_in(file.read_bytes())
     assert not {where: secrets for where, secrets in found.items() if secrets}
 
 
@@ -325,6 +333,7 @@ def test_secrets_of_a_local_run_are_nowhere(doors: Doors, start_job: Callable[..
     job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
     [running_job] = get_json(f"{web_ui}/jobs")["jobs"]
     pages = answers(web_ui, running_job["id"])
+    check_for_secrets(properties, pages, [tmp_path])
     job.process.send_signal(signal.SIGINT)
     assert job.wait().code == 0
     assert read_files(tmp_path / "out") == expected_counts(doors.records)
@@ -347,10 +356,12 @@ def test_secrets_of_a_job_on_a_cluster_are_nowhere(doors: Doors, cluster: Cluste
     job = re.search(r"JobID (\w{32})", ended.stdout)[1]
     wait_for(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
     pages = answers(f"http://localhost:{cluster.rest_port}", job)
+    check_for_secrets(properties, pages, [tmp_path])
     stopped = cluster.flink("stop", "--drain", "--savepointPath", tmp_path / "checkpoints", job)
     assert stopped.code == 0, stopped.stdout + stopped.stderr
     assert read_files(tmp_path / "out") == expected_counts(doors.records)
     (tmp_path / "said").write_text("".join((ended.stdout, ended.stderr, stopped.stdout, stopped.stderr)))
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the job's end")
     check_for_secrets(properties, pages, [tmp_path, cluster.logs])
 
 
