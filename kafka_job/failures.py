@@ -32,7 +32,20 @@ def log_file() -> str:
 def why_it_failed(java: str) -> str:
     """The cause of a failure, from what Java says of it: a Python traceback, or else a sentence."""
     causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
-    return error_in_thread(java) or error_in_process(java) or (causes or [java])[-1]
+    return error_in_thread(java) or error_in_process(java) or no_longer_let_in(causes) or (causes or [java])[-1]
+
+
+def no_longer_let_in(causes: list[str]) -> str | None:
+    """That a broker refuses what it has granted before, as after a change of password; None where it does not."""
+    for cause in causes:
+        if refusal := re.match(
+            r".*\.kafka\.common\.errors\.\w+?(?:Authentication|Authorization)Exception: (.*)", cause
+        ):
+            mend = (
+                "after a change of password, certificate or rights mend --kafka-config, then the same command goes on"
+            )
+            return f"The broker does not let this client in any more ({refusal[1]}); {mend}"
+    return None
 
 
 def error_in_thread(java: str) -> str | None:

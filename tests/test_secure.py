@@ -20,7 +20,18 @@ from broker import free_port, running
 from conftest import Cluster, Job, Topic
 from docs import pattern
 from secure_broker import Listener, SecureBroker, authority, certificate_chain, login, private_key, quoted, trust
-from support import SCRIPT, Record, checkpoints, expected_counts, get_json, random_lines, read_files, wait_for
+from support import (
+    SCRIPT,
+    START,
+    Record,
+    checkpoints,
+    expected_counts,
+    get_json,
+    lines,
+    random_lines,
+    read_files,
+    wait_for,
+)
 
 SECRET = "Rq7xAlicesPassword"
 PASSWORDS = {
@@ -373,3 +384,46 @@ def test_refusals_under_flink_run(doors: Doors, cluster: Cluster) -> None:
     assert (ended.code, ended.stdout.count("\n"), ended.stderr) == (31, 1, "")
     assert ended.stdout.endswith(f"{NOT_LET_IN.format('alice', 'SCRAM-SHA-256')}\n")
     assert WRONG not in ended.stdout
+
+
+# --- A password that changes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.chaos
+def test_a_password_that_changes_while_the_job_runs(start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Connections that there are stay; a new one is refused, and so the job ends. With the new password it goes on."""
+    broker = SecureBroker(tmp_path / "kafka", free_port(), free_port(), {"alice": "before"})
+    broker.listeners["PLAIN"] = Listener(free_port(), "PLAINTEXT", {})
+    with running(broker):
+        for user in ("ANONYMOUS", "alice"):
+            broker.allow(user, ResourceType.TOPIC, "*", ACLOperation.ALL)
+            broker.allow(user, ResourceType.GROUP, "*", ACLOperation.ALL)
+        topic = Topic(f"localhost:{broker.listeners['PLAIN'].port}", partitions=1)
+        doors = Doors(broker, tmp_path, topic, [])
+        arguments = [
+            *doors.arguments("PASSWORD", doors.password(password="before"), topic.name),
+            *("--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "checkpoints")),
+        ]
+        forever = [argument for argument in arguments if argument != "--bounded"]
+        job = start_job(*forever)
+        job.web_ui()
+        records = topic.produce(lines("one"))
+        job.until(lambda: topic.committed_records() == 1, "a commit: all connections are open then")
+
+        broker.set_password("alice", "after")
+        records += topic.produce(lines("two", start=START + 60_000))
+        job.until(lambda: topic.committed_records() == 2, "a record after the change")
+
+        broker.kill()  # and with it all connections
+        broker.start()
+        ended = job.wait()
+        assert ended.code == 1
+        said = ended.stderr.splitlines()[1]
+        assert said.startswith("The broker does not let this client in any more (Authentication failed ")
+        records += topic.produce(lines("three", start=START + 120_000))
+
+        refused = start_job(*arguments).wait()
+        assert (refused.code, NOT_LET_IN.format("alice", "SCRAM-SHA-256") in refused.stderr) == (1, True)
+        doors.arguments("PASSWORD", doors.password(password="after"), topic.name)
+        assert start_job(*arguments).wait().code == 0
+        assert read_files(tmp_path / "out") == expected_counts(records)

@@ -122,14 +122,14 @@ class SecureBroker(Broker):
     """One broker on localhost that asks for passwords at `port`, and for certificates at `certificate_port`.
 
     Args:
-        users: their passwords, by name. As long as it runs, `set_password` changes one, but not for PLAIN.
+        users: their passwords, by name.
 
     Until it is started, more doors may be added to `listeners`.
     """
 
     def __init__(self, folder: Path, port: int, certificate_port: int, users: Mapping[str, str]) -> None:
         super().__init__(folder.resolve(), port)
-        self.users = users
+        self.users = dict(users)
         self.ca = trustme.CA()
         self.certificate_port = certificate_port
         self.listeners = {
@@ -194,11 +194,12 @@ class SecureBroker(Broker):
         return is_kafka(timeout=2, **self.access)
 
     def set_password(self, user: str, password: str) -> None:
-        """Give a user another password, for both mechanisms of SCRAM.
+        """Give a user another password: at once for both mechanisms of SCRAM, for PLAIN at the next start.
 
         Raises:
             BrokerError: the broker refuses.
         """
+        self.users[user] = password
         mechanisms = (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
         with self.admin() as admin:
             for mechanism in mechanisms:
