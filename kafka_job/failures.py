@@ -37,14 +37,10 @@ def why_it_failed(java: str) -> str:
 
 def no_longer_let_in(causes: list[str]) -> str | None:
     """That a broker refuses what it has granted before, as after a change of password; None where it does not."""
-    for cause in causes:
-        if refusal := re.match(
-            r".*\.kafka\.common\.errors\.\w+?(?:Authentication|Authorization)Exception: (.*)", cause
-        ):
-            mend = (
-                "after a change of password, certificate or rights mend --kafka-config, then the same command goes on"
-            )
-            return f"The broker does not let this client in any more ({refusal[1]}); {mend}"
+    refused = re.compile(r"\S+\.kafka\.common\.errors\.\w+(?:Authentication|Authorization)Exception: (.*)")
+    for why in filter(None, map(refused.match, causes)):
+        mend = "mend what has changed, or --kafka-config; then the same command goes on"
+        return f"The broker does not let this client in any more ({why[1]}); {mend}"
     return None
 
 

