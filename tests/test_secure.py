@@ -3,7 +3,9 @@
 import contextlib
 import re
 import signal
+import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +27,7 @@ from conftest import Cluster, Job, Topic
 from docs import pattern
 from secure_broker import Listener, SecureBroker, authority, certificate_chain, login, private_key, quoted, trust
 from support import (
+    ROOT,
     SCRIPT,
     START,
     Record,
@@ -433,41 +436,106 @@ Caused by: javax.net.ssl.SSLHandshakeException: PKIX path validation failed"""
     assert why_it_failed(java).startswith("The broker does not let this client in any more (SSL handshake failed); ")
 
 
-@pytest.mark.chaos
-def test_a_password_that_changes_while_the_job_runs(start_job: Callable[..., Job], tmp_path: Path) -> None:
-    """Connections that there are stay; a new one is refused, and so the job ends. With the new password it goes on."""
+@pytest.fixture
+def changing(tmp_path: Path) -> Iterator[Doors]:
+    """A broker of the test's own, where alice's password is "before"."""
     broker = SecureBroker(tmp_path / "kafka", free_port(), free_port(), {"alice": "before"})
     broker.listeners["PLAIN"] = Listener(free_port(), "PLAINTEXT", {})
     with running(broker):
         for user in ("ANONYMOUS", "alice"):
             broker.allow(user, ResourceType.TOPIC, "*", ACLOperation.ALL)
             broker.allow(user, ResourceType.GROUP, "*", ACLOperation.ALL)
-        topic = Topic(f"localhost:{broker.listeners['PLAIN'].port}", partitions=1)
-        doors = Doors(broker, tmp_path, topic, [])
-        arguments = [
-            *doors.arguments("PASSWORD", doors.password(password="before"), topic.name),
-            *("--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "checkpoints")),
-        ]
-        forever = [argument for argument in arguments if argument != "--bounded"]
-        job = start_job(*forever)
-        job.web_ui()
-        records = topic.produce(lines("one"))
-        job.until(lambda: topic.committed_records() == 1, "a commit: all connections are open then")
+        yield Doors(broker, tmp_path, Topic(f"localhost:{broker.listeners['PLAIN'].port}", partitions=1), [])
 
-        broker.set_password("alice", "after")
-        records += topic.produce(lines("two", start=START + 60_000))
-        job.until(lambda: topic.committed_records() == 2, "a record after the change")
 
-        broker.kill()  # and with it all connections
-        broker.start()
-        ended = job.wait()
-        assert ended.code == 1
-        said = ended.stderr.splitlines()[1]
-        assert said.startswith("The broker does not let this client in any more (Authentication failed ")
-        records += topic.produce(lines("three", start=START + 120_000))
+def command_for(doors: Doors, password: str) -> list[str]:
+    """The flags of a job that keeps checkpoints, without end, with alice's password."""
+    arguments = doors.arguments("PASSWORD", doors.password(password=password), doors.topic.name)
+    arguments.remove("--bounded")
+    return [*arguments, "--output", str(doors.folder / "out"), "--checkpoint-dir", str(doors.folder / "checkpoints")]
 
-        refused = start_job(*arguments).wait()
-        assert (refused.code, NOT_LET_IN.format("alice", "SCRAM-SHA-256") in refused.stderr) == (1, True)
-        doors.arguments("PASSWORD", doors.password(password="after"), topic.name)
-        assert start_job(*arguments).wait().code == 0
-        assert read_files(tmp_path / "out") == expected_counts(records)
+
+def change_password(doors: Doors) -> None:
+    """Change it while a job runs: connections that there are stay. Then end them all."""
+    doors.records += doors.topic.produce(lines("one"))
+    wait_for(lambda: doors.topic.committed_records() == 1, "a commit: all connections are open then")
+    doors.broker.set_password("alice", "after")
+    doors.records += doors.topic.produce(lines("two", start=START + 60_000))
+    wait_for(lambda: doors.topic.committed_records() == 2, "a record after the change")
+    doors.broker.kill()
+    doors.broker.start()
+    doors.records += doors.topic.produce(lines("three", start=START + 120_000))
+
+
+@pytest.mark.chaos
+def test_a_password_that_changes_during_a_local_run(changing: Doors, start_job: Callable[..., Job]) -> None:
+    """A new connection is refused, and so the job ends. With the new password it goes on."""
+    job = start_job(*command_for(changing, "before"))
+    job.web_ui()
+    change_password(changing)
+    ended = job.wait()
+    assert ended.code == 1
+    said = ended.stderr.splitlines()[1]
+    assert said.startswith("The broker does not let this client in any more (Authentication failed ")
+
+    refused = start_job(*command_for(changing, "before")).wait()
+    assert (refused.code, NOT_LET_IN.format("alice", "SCRAM-SHA-256") in refused.stderr) == (1, True)
+    assert start_job(*command_for(changing, "after"), "--bounded").wait().code == 0
+    assert read_files(changing.folder / "out") == expected_counts(changing.records)
+
+
+@pytest.mark.chaos
+def test_a_password_that_changes_during_a_job_on_a_cluster(changing: Doors, cluster: Cluster) -> None:
+    def submit(password: str) -> str:
+        ended = cluster.flink("run", "--detached", "--python", SCRIPT, *command_for(changing, password))
+        assert ended.code == 0, ended.stdout + ended.stderr
+        return re.search(r"JobID (\w{32})", ended.stdout)[1]
+
+    job = submit("before")
+    wait_for(lambda: checkpoints(changing.folder / "checkpoints"), "a checkpoint")
+    change_password(changing)
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FAILED", "the failure of the job", 180)
+    failures = cluster.rest(f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
+    assert ".SaslAuthenticationException: " in failures[0]["stacktrace"]
+
+    job = submit("after")
+    wait_for(lambda: changing.topic.committed_records() == 3, "all records")
+    stopped = cluster.flink("stop", "--drain", "--savepointPath", changing.folder / "checkpoints", job)
+    assert stopped.code == 0, stopped.stdout + stopped.stderr
+    assert read_files(changing.folder / "out") == expected_counts(changing.records)
+
+
+# --- make broker-secure ---------------------------------------------------------------------------------------------
+
+
+def test_what_make_broker_secure_runs(tmp_path: Path) -> None:
+    """It says what to run; its files are for nobody else; Ctrl-C ends it."""
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        script = [sys.executable, ROOT / "tools" / "secure_broker.py", "--folder", tmp_path / "secure", "--port"]
+        refused = subprocess.run([*script, str(port)], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert refused.stderr == f"Port {port} is taken; stop what listens there, or choose another: --port\n"
+
+    printed = tmp_path / "printed"
+    with printed.open("wb") as output:
+        process = subprocess.Popen([*script, str(port)], stdout=output, stderr=output)
+    try:
+        wait_for(lambda: "certificate.properties\n" in printed.read_text(), "the broker", 60)
+        assert {oct(file.stat().st_mode)[-3:] for file in (tmp_path / "secure").iterdir()} == {"600"}
+        assert oct((tmp_path / "secure").stat().st_mode)[-3:] == "700"
+        [send] = re.findall(r"^  (python tools/produce\.py .*)$", printed.read_text(), re.MULTILINE)
+        password = (tmp_path / "secure" / "client.properties").read_text().partition('password="')[2].partition('"')[0]
+        assert len(password) > 20
+        assert password not in printed.read_text()
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        sent = subprocess.run(
+            ["bash", "-c", f"echo hello | {send}"], cwd=ROOT, env={"PATH": path}, capture_output=True, timeout=60
+        )
+        assert (sent.returncode, sent.stdout, sent.stderr) == (0, b"", b"")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert printed.read_text().endswith("Kafka is stopped.\n")
