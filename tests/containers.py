@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -260,8 +261,11 @@ class Container:
             )
 
     def kill(self) -> None:
-        """End it at once, and with it all that runs in it (--kill-child)."""
-        self.process.kill()
+        """End it at once: when its first process ends, Linux ends all that runs in it."""
+        if first := self.inner():
+            os.kill(int(first), signal.SIGKILL)
+        else:
+            self.process.kill()
         self.process.wait()
 
     def inner(self) -> str:
@@ -327,7 +331,7 @@ class Project:
     def down(self) -> None:
         """End all containers."""
         for container in self.containers.values():
-            if container.process:
+            if container.process and container.process.poll() is None:
                 container.kill()
 
 

@@ -145,11 +145,10 @@ def test_compose_file_follows_the_schema(tmp_path: Path) -> None:
     download = ["go", "mod", "download", "-json", COMPOSE_GO]
     found = subprocess.run(download, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
     schema = json.loads(Path(json.loads(found.stdout)["Dir"], "schema", "compose-spec.json").read_text("utf-8"))
-    jsonschema.validate(compose, schema)
-    services["taskmanager"]["restrat"] = "always"
+    validator = jsonschema.Draft7Validator(schema)
+    validator.validate(compose)
     with pytest.raises(jsonschema.ValidationError, match="restrat"):
-        jsonschema.validate(compose, schema)
-    del services["taskmanager"]["restrat"]
+        validator.validate(compose | {"services": {"taskmanager": services["taskmanager"] | {"restrat": "always"}}})
 
 
 def test_the_page_names_what_is_there() -> None:
@@ -269,7 +268,7 @@ def test_the_image_has_what_a_job_needs_and_no_more(image: Image, project: Proje
         return container.inner() and container.execute("sh", "-c", command).stdout.split()
 
     programs = ["/opt/venv/bin/python", "/opt/flink/bin/flink"]
-    wait_for(lambda: output("command -v python flink") == programs, "the container")
+    wait_for(lambda: output("which python flink") == programs, "the container")
     assert output("id -u") == ["9999"]
     assert output("touch word_count.py /opt/venv/x || echo refused") == ["refused"]
     assert output("touch /data/x && echo allowed") == ["allowed"]
