@@ -309,6 +309,8 @@ def test_the_commands_of_the_page(project: Project, tmp_path: Path) -> None:
 
     lost = project.containers["taskmanager-2"]
     lost.kill()
+    known = f"wget --quiet --output-document=- http://localhost:8081/taskmanagers/{lost.name}"
+    wait_for(lambda: story.jobmanager.execute("sh", "-c", known).code, "the JobManager to miss it")
     lost.start()  # as Docker does
     story.batch()
 
