@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SET_BY_THE_JOB = {  # with others it would not count rightly
     "value.deserializer",
 }
 SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in Flink's connector
-PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
+PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOTALL)
 
 
 def read_config(file: str) -> Properties:
@@ -50,7 +51,10 @@ def read_config(file: str) -> Properties:
     properties = {name: shade(value) for name, value in properties.items() if not name.startswith("config.providers")}
     for store in ("truststore", "keystore"):
         properties = with_pem_file(properties, f"ssl.{store}", file)
-    return properties
+    for name in ("ssl.truststore.certificates", "ssl.keystore.certificate.chain", "ssl.keystore.key"):
+        if name in properties:
+            properties[name] = PEM_BLOCK.sub(in_lines, properties[name])
+    return with_plain_key(properties, file)
 
 
 def check_names(properties: Properties, file: str) -> None:
@@ -111,6 +115,42 @@ def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
     if store == "ssl.truststore":
         return others | {"ssl.truststore.certificates": certificates}
     return others | {"ssl.keystore.certificate.chain": certificates, "ssl.keystore.key": "\n".join(keys)}
+
+
+def in_lines(block: re.Match[str]) -> str:
+    """A match of PEM_BLOCK in lines, which Python needs; in a property it may be in one, with spaces."""
+    if "\n" in block[0]:
+        return block[0]
+    content = textwrap.fill("".join(block[2].split()), 64)
+    return f"-----BEGIN {block[1]}-----\n{content}\n-----END {block[1]}-----"
+
+
+def with_plain_key(properties: Properties, file: str) -> Properties:
+    """The properties with a private key in the one form that Kafka's client reads: PKCS #8, and not encrypted.
+
+    (How openssl encrypts keys today is nothing that Java can name to Kafka: JDK-8231581.)
+
+    Raises:
+        SystemExit: it cannot be read, or not with this password.
+    """
+    if "ssl.keystore.key" not in properties:
+        return properties
+    from cryptography.exceptions import UnsupportedAlgorithm  # only here: few need it
+    from cryptography.hazmat.primitives import serialization
+
+    others = {name: value for name, value in properties.items() if name != "ssl.key.password"}
+    password = properties.get("ssl.key.password")
+    try:
+        pem = properties["ssl.keystore.key"].encode()
+        key = serialization.load_pem_private_key(pem, password.encode() if password else None)
+    except TypeError:  # there is a password, and nothing is encrypted; or the other way round
+        mend = "not encrypted; leave out" if password else "encrypted; add to it"
+        sys.exit(f"The private key that {file} names is {mend}: ssl.key.password")
+    except (ValueError, UnsupportedAlgorithm):
+        mend = "or ssl.key.password is another one; mend either of them" if password else "or no key; name another one"
+        sys.exit(f"The private key that {file} names is damaged, {mend}")
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return others | {"ssl.keystore.key": key.private_bytes(*form).decode()}
 
 
 def set_properties(builder: Any, properties: Properties) -> Any:

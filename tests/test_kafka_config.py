@@ -10,8 +10,16 @@ from kafka_job.kafka_config import fill_in, read_config
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given
 from hypothesis import strategies as st
+
+from secure_broker import certificate_chain, private_key
 
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 SHADED_SCRAM = f"org.apache.flink.kafka.shaded.{SCRAM}"
@@ -132,11 +140,43 @@ def test_pem_files_become_texts(tmp_path: Path) -> None:
     )
     assert not [name for name in found if name.endswith(".location")]
     assert found["ssl.truststore.certificates"] == AUTHORITY.cert_pem.bytes().decode().strip()
-    assert found["ssl.keystore.key"] == own.private_key_pem.bytes().decode().strip()
+    assert found["ssl.keystore.key"] == private_key(own)
     assert found["ssl.keystore.certificate.chain"] == own.cert_chain_pems[0].bytes().decode().strip()
     context = settings(found)["ssl_context"]
     assert context.check_hostname
     assert len(context.get_ca_certs()) == 1
+
+
+def test_strings_in_one_line_as_kafka_takes_them(tmp_path: Path) -> None:
+    own = AUTHORITY.issue_cert("localhost")
+    both = (private_key(own), certificate_chain(own))
+    key, chain = (pem.strip().replace("\n", " \\\n    ") for pem in both)
+    found = read_config(write(tmp_path, f"ssl.keystore.key={key}", f"ssl.keystore.certificate.chain={chain}"))
+    assert (found["ssl.keystore.key"], found["ssl.keystore.certificate.chain"] + "\n") == both
+    settings(found | {"security.protocol": "SSL"})
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_an_encrypted_key_is_opened_here(form: PrivateFormat, tmp_path: Path) -> None:
+    """Java cannot do it."""
+    own = AUTHORITY.issue_cert("localhost")
+    key = load_pem_private_key(own.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"unlock")).decode()
+    assert "ENCRYPTED" in encrypted
+    line = f"ssl.keystore.key={encrypted}".replace("\n", "\\n")
+    assert read_config(write(tmp_path, line, "ssl.key.password=unlock")) == {"ssl.keystore.key": private_key(own)}
+    with pytest.raises(SystemExit, match=r"client\.properties names is encrypted; add to it: ssl\.key\.password$"):
+        read_config(write(tmp_path, line))
+    with pytest.raises(SystemExit, match=r" is damaged, or ssl\.key\.password is another one; mend either of them$"):
+        read_config(write(tmp_path, line, "ssl.key.password=wrong"))
+
+
+def test_a_key_that_cannot_be_read(tmp_path: Path) -> None:
+    own = private_key(AUTHORITY.issue_cert("localhost")).replace("\n", "\\n")
+    with pytest.raises(SystemExit, match=r" names is not encrypted; leave out: ssl\.key\.password$"):
+        read_config(write(tmp_path, f"ssl.keystore.key={own}", "ssl.key.password=unlock"))
+    with pytest.raises(SystemExit, match=r" names is damaged, or no key; name another one$"):
+        read_config(write(tmp_path, f"ssl.keystore.key={own[:80]}"))
 
 
 @pytest.mark.parametrize("store", ["truststore", "keystore"])
