@@ -12,11 +12,13 @@ from kafka_job.job import RESTARTS, Job, create_environment
 from kafka_job.offsets import Plan, ask_for_offsets, check_group, make_plan
 from kafka_job.rest import get_json
 
+from py4j.java_gateway import JavaObject
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
+LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator says there, where Flink itself knows the checkpoint
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 
 
@@ -39,7 +41,10 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
     Raises:
         SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
     """
-    options, settings, savepoint = job.options, RESTARTS | job.settings, configuration.get(SAVEPOINT)
+    options, savepoint = job.options, configuration.get(SAVEPOINT)
+    settings = restarts(configuration) | job.settings
+    if options.checkpoint_dir and has_high_availability(configuration):
+        sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if options.checkpoint_dir and savepoint:
         sys.exit(f"-s {savepoint} names where to go on from, {WITHOUT_FOLDER}")
     if options.checkpoint_dir and options.bounded:
@@ -49,11 +54,44 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
         take_folder(folder, options, job.state)
         return plan_in(folder, options, settings, on_cluster=True)
     settings = settings | place_for_checkpoints(configuration)
-    if savepoint:
+    if savepoint and savepoint != LAST_STATE:
         return plan_after(savepoint, options, settings)
     topic = ask_for_offsets(options)
     check_group(options, topic)
     return make_plan(options, settings, topic, bounded_by_flink=True)
+
+
+def restarts(configuration: dict[str, str]) -> dict[str, str]:
+    """How often Flink tries again, where its configuration does not say so."""
+    return {} if any(key.startswith("restart-strategy") for key in configuration) else RESTARTS
+
+
+def has_high_availability(configuration: dict[str, str]) -> bool:
+    """Whether Flink itself starts the job again where its JobManager died, in application mode."""
+    mode = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
+    return configuration.get("execution.target") == "embedded" and mode.upper() != "NONE"
+
+
+def is_recovered() -> bool:
+    """Whether a JobManager has recovered the job by itself: in application mode Flink calls the script once more.
+
+    What the script would submit then is thrown away, and what it would check has changed while the job ran.
+    """
+    environment = create_environment({})._j_stream_execution_environment
+    loader = private(environment, "executorServiceLoader")
+    if not loader.getClass().getName().endswith(".EmbeddedExecutorServiceLoader"):
+        return False  # not in application mode
+    return not private(loader, "submittedJobIds").isEmpty()
+
+
+def private(java: JavaObject, name: str) -> JavaObject:
+    """The value of a private field."""
+    owner = java.getClass()
+    while name not in [field.getName() for field in owner.getDeclaredFields()]:
+        owner = owner.getSuperclass()
+    field = owner.getDeclaredField(name)
+    field.setAccessible(True)
+    return field.get(java)
 
 
 def configuration_of_flink_run() -> dict[str, str]:
