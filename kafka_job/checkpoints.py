@@ -184,7 +184,7 @@ def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
 
 
 def is_of_endless_run(checkpoint: str, topic: str) -> bool:
-    """Whether a source of our usual uid can go on from a checkpoint: it read this topic, and none other, without an end.
+    """Whether a source of our usual uid can go on from a checkpoint: it read this topic alone, without an end.
 
     Args, Raises: as `checkpoint_offsets`.
     """
@@ -328,7 +328,7 @@ def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, 
     if plan.end is None and is_of_endless_run(savepoint, options.topic):
         return replace(plan, after=savepoint)  # Flink restores the source, too
     resumed = go_on(plan, savepoint, {})
-    # With high availability Flink goes on from checkpoints that no plan knows of. So the uid is the usual one if it can.
+    # With high availability Flink goes on from checkpoints that no plan knows of, by the usual uid.
     free = plan.end is None and Plan.source_uid not in sources_in(savepoint)
     return replace(resumed, source_uid=Plan.source_uid) if free else resumed
 
