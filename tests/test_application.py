@@ -42,7 +42,7 @@ from test_cluster import job_id
 SPEC = next(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")))["spec"]
 LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator names as a checkpoint that Flink itself knows
 NEVER_IDLE = ["--idle-timeout", "0"]  # records come in rounds, and those after a pause must not be late
-TIMEOUT = 120.0  # seconds for what takes about 15
+TIMEOUT = 240.0  # seconds for what takes about 15
 
 
 def arguments(topic: Topic, output: Path, script: Path = SCRIPT) -> list[str]:
@@ -228,8 +228,7 @@ def test_application_mode(application: Application, words: Input) -> None:
     configured = {one["key"]: one["value"] for one in application.rest("/jobmanager/config")}
     assert configured.items() >= {"web.submit.enable": "false", "restart-strategy.type": "exponential-delay"}.items()
     started = application.rest(f"/jobs/{job}/config")["execution-config"]
-    assert started["restart-strategy"].startswith("Exponential"), started
-    assert "no limit" in started["restart-strategy"] or "2147483647" in started["restart-strategy"], started
+    assert "maximum PT1M" in started["restart-strategy"], "the script's own restarts are not those of the manifest"
 
 
 @pytest.mark.chaos
