@@ -3,12 +3,14 @@
 import logging
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kafka_job.checkpoints import plan_after, plan_in, take_folder
 from kafka_job.checks import find_connector
 from kafka_job.failures import said_in_one_sentence
-from kafka_job.job import RESTARTS, Job, create_environment
+from kafka_job.job import RESTARTS, UNDER_FLINK_RUN, Job, create_environment
 from kafka_job.offsets import Plan, ask_for_offsets, check_group, make_plan
 from kafka_job.rest import get_json
 
@@ -19,6 +21,7 @@ DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
 LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator says there, where Flink itself knows the checkpoint
+PAUSE = 10  # seconds
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 
 
@@ -43,7 +46,7 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
     """
     options, savepoint = job.options, configuration.get(SAVEPOINT)
     settings = restarts(configuration) | job.settings
-    if options.checkpoint_dir and has_high_availability(configuration):
+    if options.checkpoint_dir and in_application_mode(configuration) and has_high_availability(configuration):
         sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if options.checkpoint_dir and savepoint:
         sys.exit(f"-s {savepoint} names where to go on from, {WITHOUT_FOLDER}")
@@ -66,22 +69,44 @@ def restarts(configuration: dict[str, str]) -> dict[str, str]:
     return {} if any(key.startswith("restart-strategy") for key in configuration) else RESTARTS
 
 
+def in_application_mode(configuration: dict[str, str]) -> bool:
+    """Whether a JobManager runs the script, and its cluster this job alone, as on Kubernetes."""
+    return configuration.get("execution.target") == "embedded"
+
+
 def has_high_availability(configuration: dict[str, str]) -> bool:
-    """Whether Flink itself starts the job again where its JobManager died, in application mode."""
+    """Whether a JobManager that takes over knows the job."""
     mode = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
-    return configuration.get("execution.target") == "embedded" and mode.upper() != "NONE"
+    return mode.upper() != "NONE"
 
 
 def is_recovered() -> bool:
-    """Whether a JobManager has recovered the job by itself: in application mode Flink calls the script once more.
+    """Whether a JobManager has taken over the job: in application mode Flink runs the script once more.
 
     What the script would submit then is thrown away, and what it would check has changed while the job ran.
     """
-    environment = create_environment({})._j_stream_execution_environment
-    loader = private(environment, "executorServiceLoader")
-    if not loader.getClass().getName().endswith(".EmbeddedExecutorServiceLoader"):
-        return False  # not in application mode
+    if not in_application_mode(configuration_of_flink_run()):
+        return False
+    loader = private(create_environment({})._j_stream_execution_environment, "executorServiceLoader")
     return not private(loader, "submittedJobIds").isEmpty()
+
+
+def patiently(check: Callable[[], None]) -> None:
+    """Run a check of the set-up; in application mode until nothing is wrong any more.
+
+    Nobody sits at a terminal there, and Flink would take a script that exits for a job that has failed for good.
+
+    Raises:
+        SystemExit: something is wrong.
+    """
+    while True:
+        try:
+            return check()
+        except SystemExit as error:
+            if not UNDER_FLINK_RUN or not in_application_mode(configuration_of_flink_run()):
+                raise
+            print(f"{error} (looking again every {PAUSE} seconds)", file=sys.stderr, flush=True)
+        time.sleep(PAUSE)
 
 
 def private(java: JavaObject, name: str) -> JavaObject:

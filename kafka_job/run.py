@@ -5,7 +5,7 @@ import os
 import sys
 
 from kafka_job.checks import check_folder, check_kafka, find_connector
-from kafka_job.cluster import is_recovered, submit
+from kafka_job.cluster import is_recovered, patiently, submit
 from kafka_job.job import UNDER_FLINK_RUN, Build, Job
 from kafka_job.local_run import run_locally
 
@@ -40,7 +40,7 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
     try:
         if UNDER_FLINK_RUN and is_recovered():
             return
-        check_set_up(options)
+        patiently(lambda: check_set_up(options))
         options.live = options.live and can_be_live()
         if not options.output and not options.live:
             print("Printing result to stdout. Use --output to specify output path.", flush=True)
