@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kafka_job.checkpoints import plan_after, plan_in, take_folder
+from kafka_job.checkpoints import lock, plan_after, plan_in
 from kafka_job.checks import find_connector
 from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import RESTARTS, UNDER_FLINK_RUN, Job, create_environment
@@ -54,8 +54,7 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
         sys.exit(f"--bounded keeps no state when it ends on a cluster, {WITHOUT_FOLDER}")
     if options.checkpoint_dir:
         folder = Path(options.checkpoint_dir)
-        take_folder(folder, options, job.state)
-        return plan_in(folder, options, settings, on_cluster=True)
+        return plan_in(folder, lock(folder), options, settings, job.state, on_cluster=True)
     settings = settings | place_for_checkpoints(configuration)
     if savepoint and savepoint != LAST_STATE:
         return plan_after(savepoint, options, settings)

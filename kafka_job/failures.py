@@ -10,8 +10,9 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from kafka_job.clients import Refused
+
 import pyflink
-from kafka.errors import KafkaError
 from py4j.protocol import Py4JError, Py4JJavaError
 
 
@@ -76,5 +77,5 @@ def said_in_one_sentence() -> Iterator[None]:
         if "Java gateway process exited" not in str(error):
             raise
         sys.exit(f"Flink's JVM has ended before it was ready, killed or out of memory. Its log is in {log_file()}")
-    except KafkaError as error:
-        sys.exit(f"Kafka does not answer, so offsets may not be committed, and rows may come again: {error}")
+    except Refused as error:
+        sys.exit(f"Kafka does not answer Flink's client, or refuses what it asks for: {error}")

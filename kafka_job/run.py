@@ -56,7 +56,7 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
 def check_set_up(options: argparse.Namespace) -> None:
     """Exit with one sentence where something is wrong."""
     find_connector()
-    check_kafka(options.bootstrap_servers, options.topic)
+    check_kafka(options, options.topic)
     if options.output:
         check_folder("--output", options.output)
     if options.checkpoint_dir:
