@@ -134,7 +134,7 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     """
     if {DIRECTORY, OLD_DIRECTORY} & {*configuration, *configuration_of_cluster(configuration)}:
         return {}
-    address = configuration.get("rest.address", "localhost")
+    address = configuration.get("kubernetes.cluster-id") or configuration.get("rest.address", "localhost")
     if address not in ("localhost", "127.0.0.1", "::1"):
         name = f"a folder that all its machines see: flink run -D {DIRECTORY}=URI (or in its config.yaml)"
         sys.exit(f"The cluster at {address} keeps checkpoints in memory, where 5 MB are too much; name {name}")

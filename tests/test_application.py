@@ -56,6 +56,8 @@ class Application:
         (home / "lib").symlink_to(PYFLINK / "lib")
         self.script = copy_script(home / "usrlib" / "word_count")
         shutil.copytree(ROOT / "connectors", self.script.parent / "connectors")
+        self.kafka_config = folder / "kafka.properties"
+        self.kafka_config.write_text("client.id=word-count\n")  # these brokers are open to all
         self.rest_port, zookeeper = free_port(), free_port()
         conf = folder / "conf"
         shutil.copytree(PYFLINK / "conf", conf)
@@ -112,8 +114,8 @@ class Application:
             "--topic": topic.name,
             "--group-id": topic.name,
             "--output": str(output),
+            "--kafka-config": str(self.kafka_config),
         }
-        values.pop("--kafka-config")  # these brokers are open to all
         return [*(word for pair in values.items() for word in pair), *NEVER_IDLE]
 
     def options(self, **settings: Any) -> list[str]:
