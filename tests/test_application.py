@@ -53,7 +53,9 @@ class Application:
         folder.mkdir()
         home = folder / "flink"
         (home / "usrlib" / "word_count").mkdir(parents=True)
-        (home / "lib").symlink_to(PYFLINK / "lib")
+        (home / "lib").mkdir()
+        for jar in (PYFLINK / "lib").iterdir():
+            (home / "lib" / jar.name).symlink_to(jar)
         self.script = copy_script(home / "usrlib" / "word_count")
         shutil.copytree(ROOT / "connectors", self.script.parent / "connectors")
         self.kafka_config = folder / "kafka.properties"
@@ -91,8 +93,9 @@ class Application:
             PATH=f"{BIN}:/usr/bin:/bin",
         )
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.job_manager, self.printed = self._start("zookeeper.sh", "1")
-        wait_for(lambda: is_listening(zookeeper), "ZooKeeper", TIMEOUT)
+        server, printed = self._start("zookeeper.sh", "1")
+        wait_for(lambda: is_listening(zookeeper) or server.poll() is not None, "ZooKeeper", TIMEOUT)
+        assert server.poll() is None, printed.read_text("utf-8")
 
     def _start(self, script: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
         """Start one of Flink's processes; it, and the file with what it prints and logs."""
