@@ -6,6 +6,7 @@ that takes over has to know.
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -172,10 +173,17 @@ class Application:
         """Stop the job, and with it the JobManager; where its savepoint is."""
         url = f"http://localhost:{self.rest_port}/jobs/{job}/stop"
         ask = urllib.request.Request(url, data=b"{}", headers={"Content-Type": "application/json"}, method="POST")
-        urllib.request.urlopen(ask, timeout=10).close()
+        with urllib.request.urlopen(ask, timeout=10) as answer:
+            stop = json.load(answer)["request-id"]
+
+        def done() -> Any:
+            # The JobManager ends when somebody has seen this, or after five minutes.
+            asked = self.rest(f"/jobs/{job}/savepoints/{stop}")
+            return asked and asked["status"]["id"] == "COMPLETED" and asked["operation"]
+
+        savepoint = wait_for(done, "the savepoint", TIMEOUT)["location"]
         self.job_manager.wait(TIMEOUT)
-        [savepoint] = (self.folder / "savepoints").iterdir()
-        return str(savepoint)
+        return savepoint.removeprefix("file:")
 
     def script_has_ended(self) -> None:
         """Wait until the JobManager has run the script to its end."""
