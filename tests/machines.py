@@ -89,7 +89,7 @@ class Run:
     def state(self) -> str:
         return self.network.rest(f"/jobs/{self.job}")["state"]
 
-    def goes_on(self, timeout: float = 90) -> None:
+    def goes_on(self, timeout: float = 180) -> None:
         """Wait until the job has made checkpoints with more records in them."""
         before = self.checkpoints()
 
