@@ -5,6 +5,7 @@
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
 # make bench   how many words a second, beside other jobs: half an hour
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
+# make broker-secure  the same on localhost:19093, with TLS and passwords
 # make lint    check the code with ruff; make format mends its layout
 # make lock    lock the versions again, after a change of requirements.txt, or of Kafka's version in tools/broker.py
 # make clean   remove what 'make' has made
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 PACKAGED := import platform, sys; sys.exit(sys.platform == "linux" and platform.machine() != "x86_64")
 BIN := .venv/bin
 
-.PHONY: demo plot test docs-test chaos soak bench broker lint format lock clean
+.PHONY: demo plot test docs-test chaos soak bench broker broker-secure lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
@@ -42,6 +43,9 @@ bench: .venv/ready
 
 broker: .venv/ready
 	@$(BIN)/python tools/broker.py
+
+broker-secure: .venv/ready
+	@$(BIN)/python tools/secure_broker.py
 
 lint: .venv/ready
 	$(BIN)/ruff check
@@ -75,4 +79,4 @@ lock: .venv/ready
 		--upgrade --output-file constraints.txt -
 
 clean:
-	rm -rf .venv out connectors/*.jar
+	rm -rf .venv out secure connectors/*.jar

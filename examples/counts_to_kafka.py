@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
-from kafka_job import JobParser, Plan, batch_lines, positive, run
+from kafka_job import JobParser, Plan, batch_lines, positive, run, set_properties
 from kafka_job.checks import check_kafka
 
 from pyflink.common import Types
@@ -51,15 +51,15 @@ def write_to_topic(rows: DataStream, options: argparse.Namespace) -> None:
     records = rows.flat_map(lambda text: text.split("\n"), output_type=Types.STRING())
     records.name("one record a row").uid("split-rows")
     value = KafkaRecordSerializationSchema.builder().set_topic(options.to_topic)
-    sink = (
+    builder = (
         KafkaSink.builder()
         .set_bootstrap_servers(options.bootstrap_servers)
         .set_record_serializer(value.set_value_serialization_schema(SimpleStringSchema()).build())
         .set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE)
         .set_transactional_id_prefix(transactional_ids(options))
         .set_property("transaction.timeout.ms", str(TRANSACTION_TIMEOUT))
-        .build()
     )
+    sink = set_properties(builder, options.kafka_config).build()
     records.sink_to(sink).name(f"write to topic {options.to_topic}").uid("write-to-kafka")
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         parser.error("counts go to a topic, not to files: --to-topic TOPIC in place of --output")
     if options.to_topic == options.topic:
         parser.error(f"--to-topic {options.to_topic} is the topic that is read: the job would count its own counts")
-    check_kafka(options.bootstrap_servers, options.to_topic)  # where it is missing, Flink would wait in silence
+    check_kafka(options, options.to_topic, "WRITE")  # where it is missing, Flink would wait in silence
     options.output = f"kafka://{options.to_topic}"  # that is what checkpoints belong to; no folder is looked for
     state = f"counts per window of {options.window} s in {SHARDS} shards"
     run("counts_to_kafka", build, options, SETTINGS, state)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
-from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run
+from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run, set_properties
 from kafka_job.checks import check_kafka
 
 from pyflink.common import Time, Types
@@ -82,14 +82,14 @@ def count_values(values: DataStream, window: int) -> DataStream:
 def keep_malformed(lines: DataStream, options: argparse.Namespace) -> None:
     """Send malformed lines to their topic, and report how many there are."""
     to_topic = KafkaRecordSerializationSchema.builder().set_topic(options.malformed_topic)
-    sink = (
+    builder = (
         KafkaSink.builder()
         .set_bootstrap_servers(options.bootstrap_servers)
         .set_record_serializer(to_topic.set_value_serialization_schema(ByteArraySchema()).build())
         .set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)  # a checkpoint waits until the broker has all of them
         .set_property("max.request.size", "33554432")  # what is larger than 1 MB is for the topic to refuse, not for us
-        .build()
     )
+    sink = set_properties(builder, options.kafka_config).build()
     lines.sink_to(sink).name("write malformed").uid("write-malformed")
     ones = lines.map(lambda line: 1, output_type=Types.LONG()).name("number of malformed").uid("malformed-ones")
     report(ones, "malformedRecords", f"Malformed records, not counted, sent to topic {options.malformed_topic}")
@@ -112,7 +112,7 @@ def main() -> None:
     options.malformed_topic = options.malformed_topic or f"{options.topic}-malformed"
     if options.malformed_topic == options.topic:
         parser.error("--malformed-topic must be another one than --topic: the job would read what it has written")
-    check_kafka(options.bootstrap_servers, options.malformed_topic)  # `run` checks the topic that is read
+    check_kafka(options, options.malformed_topic, "WRITE")  # `run` checks the topic that is read
     run("json_lines", build, options, SETTINGS, f"{options.field} per window of {options.window} s in {SHARDS} shards")
 
 

@@ -10,6 +10,9 @@ to `run`. What is behind them, one trade a module:
     live.py            a table of the newest rows on the screen
     cluster.py         hand a job to the cluster of 'flink run'
     checks.py          what is wrong with a set-up, one sentence each
+    refusals.py        why a broker does not let us in
+    kafka_config.py    TLS, passwords and other properties, from a file (--kafka-config)
+    clients.py         the two clients that talk to a broker: kafka-python, and Flink's in Java
     offsets.py         where to start and where to end
     checkpoints.py     find them, read them, and go on from them
     job.py             the pipeline, and what travels with it
@@ -28,6 +31,7 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
 
 from kafka_job.batches import batch_lines, line_schema
+from kafka_job.kafka_config import set_properties
 from kafka_job.offsets import Plan
 from kafka_job.options import JobParser, positive
 from kafka_job.report import report
@@ -45,5 +49,6 @@ __all__ = [
     "query",
     "report",
     "run",
+    "set_properties",
     "tables_with_lines",
 ]

@@ -11,9 +11,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from kafka_job.offsets import Offsets, Plan, ask_for_offsets, check_group, make_plan
+from kafka_job.offsets import Offsets, Plan, TopicOffsets, ask_for_offsets, check_group, make_plan
 
-from kafka import KafkaAdminClient
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyflink.datastream import StreamExecutionEnvironment
@@ -88,18 +87,11 @@ def lock(folder: Path) -> int:
             time.sleep(0.1)
 
 
-def identity_of_job(options: argparse.Namespace, state: str) -> dict[str, str]:
-    """What must not change between a checkpoint and a run that goes on from it.
-
-    Raises:
-        KafkaError: the broker does not answer.
-    """
-    with KafkaAdminClient(bootstrap_servers=options.bootstrap_servers.split(",")) as admin:
-        [described] = admin.describe_topics([options.topic])
+def identity_of_job(options: argparse.Namespace, state: str, topic: TopicOffsets) -> dict[str, str]:
+    """What must not change between a checkpoint and a run that goes on from it."""
     return {
         "topic": options.topic,
-        # Another one if the topic was deleted and created again; Redpanda has none.
-        "id of the topic": str(described.get("topic_id")),
+        "id of the topic": str(topic.id),
         "output": options.output or "stdout",
         "state": state,
         "Flink": ".".join(FLINK_VERSION.split(".")[:2]),
@@ -114,18 +106,13 @@ def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
     return None
 
 
-def take_folder(folder: Path, options: argparse.Namespace, state: str) -> int:
-    """Take a folder of checkpoints for this run.
+def check_owner(folder: Path, file: int, job: dict[str, str]) -> None:
+    """Exit with one sentence where the checkpoints in a folder are of another job; else the folder is this one's.
 
-    Returns:
-        an open file; the folder is taken for as long as any process has it open.
-
-    Raises:
-        KafkaError: the broker does not answer.
-        SystemExit: another run uses the folder, or what is in it is of another job.
+    Args:
+        file: the folder's job.json, see `lock`.
+        job: from `identity_of_job`.
     """
-    file = lock(folder)
-    job = identity_of_job(options, state)
     try:
         before = json.loads(os.pread(file, 10_000, 0))
     except ValueError:  # it is empty: the folder is new
@@ -137,7 +124,6 @@ def take_folder(folder: Path, options: argparse.Namespace, state: str) -> int:
         (folder / "start.json").unlink(missing_ok=True)
         os.truncate(file, 0)
         os.pwrite(file, json.dumps(job, indent=2).encode(), 0)
-    return file
 
 
 # --- What was read --------------------------------------------------------------------------------------------------
@@ -178,14 +164,35 @@ def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
         Unreadable: it is damaged, or not there any more.
     """
     offsets: Offsets = {}
+    for splits in sources_in(checkpoint).values():
+        offsets |= {split.getPartition(): offset for split, offset in splits if split.getTopic() == topic}
+    return {partition: max(offset, 0) for partition, offset in offsets.items()}  # -2: nothing was read
+
+
+def is_of_endless_run(checkpoint: str, topic: str) -> bool:
+    """Whether a source of our usual uid can go on from a checkpoint: it read this topic alone, without an end.
+
+    Args, Raises: as `checkpoint_offsets`.
+    """
+    splits = sources_in(checkpoint).get(Plan.source_uid)
+    return bool(splits) and all(
+        split.getTopic() == topic and not split.getStoppingOffset().isPresent() for split, _ in splits
+    )
+
+
+def sources_in(checkpoint: str) -> dict[str, list[tuple[JavaObject, int]]]:
+    """The Kafka sources in a checkpoint, by uid, with their partitions and how far these were read; later ones count.
+
+    Args, Raises: as `checkpoint_offsets`.
+    """
     try:
-        for operator in operators_of(checkpoint).toArray():
-            if is_source(operator):
-                splits = [*splits_of_coordinator(operator), *splits_of_readers(operator)]
-                offsets |= {split.getPartition(): offset for split, offset in splits if split.getTopic() == topic}
+        return {
+            operator.getOperatorUid().get(): [*splits_of_coordinator(operator), *splits_of_readers(operator)]
+            for operator in operators_of(checkpoint).toArray()
+            if is_source(operator)
+        }
     except (Py4JJavaError, ValueError) as error:
         raise Unreadable(checkpoint, getattr(error, "java_exception", error)) from None
-    return {partition: max(offset, 0) for partition, offset in offsets.items()}  # -2: nothing was read
 
 
 def operators_of(checkpoint: str) -> JavaObject:
@@ -266,17 +273,22 @@ def splits_of_readers(operator: JavaObject) -> list[tuple[JavaObject, int]]:
 # --- Going on -------------------------------------------------------------------------------------------------------
 
 
-def plan_in(folder: Path, options: argparse.Namespace, settings: dict[str, str], on_cluster: bool = False) -> Plan:
+def plan_in(
+    folder: Path, file: int, options: argparse.Namespace, settings: dict[str, str], state: str, on_cluster: bool = False
+) -> Plan:
     """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
 
     Args:
+        file: the folder's job.json, see `lock`.
+        state: what the job keeps in state, in words.
         on_cluster: whether others than this library may have stopped the last run.
 
     Raises:
-        KafkaError: the broker does not answer.
-        SystemExit: something is wrong with the checkpoint, the topic or the group.
+        Refused: the broker does not answer, or refuses.
+        SystemExit: something is wrong with the checkpoint, its job, the topic or the group.
     """
     topic = ask_for_offsets(options)
+    check_owner(folder, file, identity_of_job(options, state, topic))
     checkpoint = newest_checkpoint(folder)
     read = recorded_start(folder, checkpoint, on_cluster)
     if checkpoint:
@@ -303,7 +315,13 @@ def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, 
     topic = ask_for_offsets(options)
     read = checkpoint_offsets(savepoint, options.topic)
     check_group(options, topic)
-    return go_on(make_plan(options, settings, topic, read, bounded_by_flink=True), savepoint, {})
+    plan = make_plan(options, settings, topic, read, bounded_by_flink=True)
+    if plan.end is None and is_of_endless_run(savepoint, options.topic):
+        return replace(plan, after=savepoint)  # Flink restores the source, too
+    resumed = go_on(plan, savepoint, {})
+    # With high availability Flink goes on from checkpoints that no plan knows of, by the usual uid.
+    free = plan.end is None and Plan.source_uid not in sources_in(savepoint)
+    return replace(resumed, source_uid=Plan.source_uid) if free else resumed
 
 
 def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> Plan:

@@ -1,17 +1,20 @@
 """What is wrong with a set-up: one sentence, and the command that mends it, before anything starts."""
 
+import argparse
 import os
 import re
-import socket
+import ssl
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
-from kafka_job.options import host_and_port
+from kafka_job.clients import NotInPython, python_settings
+from kafka_job.refusals import accepts_connections, errors_of_kafka_python, why_not_in
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from pyflink.version import __version__ as FLINK_VERSION
 
 CONNECTORS = Path(__file__).resolve().parent.parent / "connectors"
@@ -19,33 +22,32 @@ SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java c
 CHECK_TIMEOUT = 3.0  # seconds that a broker has to answer before the job starts
 
 
-def check_kafka(bootstrap_servers: str, topic: str) -> None:
-    """Exit with one sentence where brokers or topic are out of reach: Flink would wait for them in silence."""
-    with connect(bootstrap_servers) as admin:
-        check_listeners(admin, bootstrap_servers)
-        check_topic(admin, bootstrap_servers, topic)
+def check_kafka(options: argparse.Namespace, topic: str, right: str = "READ") -> None:
+    """Exit with one sentence where brokers or topic are out of reach: Flink would wait for them in silence.
 
-
-def accepts_connections(host: str, port: int) -> bool:
-    """Whether something accepts TCP connections there within CHECK_TIMEOUT."""
+    Args:
+        right: what the job does with the topic, READ or WRITE.
+    """
     try:
-        socket.create_connection((host, port), CHECK_TIMEOUT).close()
-    except OSError:
-        return False
-    return True
+        settings = python_settings(options)
+    except NotInPython as error:
+        print(f"Brokers and topic are not checked before Flink starts: that is not done for {error}", file=sys.stderr)
+        return
+    except (ssl.SSLError, ValueError) as error:
+        sys.exit(f"A certificate or key of --kafka-config is damaged, or they do not fit together: {error}")
+    with connect(settings, options.bootstrap_servers) as admin:
+        check_listeners(admin, options.bootstrap_servers)
+        check_topic(admin, options, topic, right)
 
 
-def connect(bootstrap_servers: str) -> KafkaAdminClient:
-    """A client of these brokers; exits with one sentence where none of them answers as Kafka does."""
-    addresses = bootstrap_servers.split(",")
+def connect(settings: dict[str, Any], bootstrap_servers: str) -> KafkaAdminClient:
+    """A client of these brokers; exits with one sentence where none of them lets it in, or answers as Kafka does."""
     timeout = int(CHECK_TIMEOUT * 1000)
     try:
-        return KafkaAdminClient(bootstrap_servers=addresses, bootstrap_timeout_ms=timeout, request_timeout_ms=timeout)
+        with errors_of_kafka_python() as errors:
+            return KafkaAdminClient(**settings, bootstrap_timeout_ms=timeout, request_timeout_ms=timeout)
     except (KafkaError, OSError):
-        if any(accepts_connections(host, port) for host, port in map(host_and_port, addresses)):
-            why = "is not Kafka, or asks for TLS or authentication"
-            sys.exit(f"What listens on {bootstrap_servers} {why}; name a plain listener: --bootstrap-servers HOST:PORT")
-        sys.exit(f"No Kafka broker answers on {bootstrap_servers}; start one: docker compose up -d (or: make broker)")
+        sys.exit(why_not_in(errors, settings, bootstrap_servers))
 
 
 def check_listeners(admin: KafkaAdminClient, bootstrap_servers: str) -> None:
@@ -58,19 +60,33 @@ def check_listeners(admin: KafkaAdminClient, bootstrap_servers: str) -> None:
         sys.exit(f"The broker on {bootstrap_servers} advertises {lost}, which cannot be reached from here; {mend}")
 
 
-def check_topic(admin: KafkaAdminClient, bootstrap_servers: str, topic: str) -> None:
-    """Exit with one sentence where there is no such topic."""
+def check_topic(admin: KafkaAdminClient, options: argparse.Namespace, topic: str, right: str) -> None:
+    """Exit with one sentence where there is no such topic, or it may not be read, or written."""
+    broker = f"The broker on {options.bootstrap_servers}"
     try:
-        topics = sorted(admin.list_topics())
+        [found] = admin.describe_topics([topic])
+        missing = found["error_code"] == UnknownTopicOrPartitionError.errno
+        hidden = found["error_code"] == TopicAuthorizationFailedError.errno
+        rights = [] if hidden else found["authorized_operations"]  # None where the broker does not tell
+        if missing:
+            sys.exit(missing_topic(admin, options, topic))
+        if rights is not None and right not in rights:
+            why = f"has no right to {right.lower()} the topic {topic}" + hidden * ", or to know whether there is one"
+            sys.exit(f"{broker} says that this client {why}; ask for the rights Describe and {right.capitalize()}")
     except KafkaError as error:
-        sys.exit(f"The broker on {bootstrap_servers} refuses to list its topics ({error}); ask for access to it")
-    if topic not in topics:
-        address = bootstrap_servers.partition(",")[0]
-        # It prints 150 lines about the topic that it has created.
-        create = f"python -m kafka.admin --bootstrap-servers {address} topics create --topic {topic} > /dev/null"
-        others = [name for name in topics if not name.startswith("__")]  # Kafka's own
-        exist = f" (there are: {', '.join(others)})" if 0 < len(others) <= 10 else ""
-        sys.exit(f"There is no topic {topic} on {bootstrap_servers}{exist}; create it: {create}")
+        sys.exit(f"{broker} does not say what it knows of the topic {topic} ({error}); ask for access to it")
+
+
+def missing_topic(admin: KafkaAdminClient, options: argparse.Namespace, topic: str) -> str:
+    """The sentence that says so, and what to run."""
+    address = options.bootstrap_servers.partition(",")[0]
+    # It prints 150 lines about the topic that it has created.
+    create = f"python -m kafka.admin --bootstrap-servers {address} topics create --topic {topic} > /dev/null"
+    if options.kafka_config:  # which kafka-python's command does not read
+        create = f"kafka-topics.sh --bootstrap-server {address} --command-config FILE --create --topic {topic}"
+    others = [name for name in sorted(admin.list_topics()) if not name.startswith("__")]  # Kafka's own
+    exist = f" (there are: {', '.join(others)})" if 0 < len(others) <= 10 else ""
+    return f"There is no topic {topic} on {options.bootstrap_servers}{exist}; create it: {create}"
 
 
 def check_folder(option: str, folder: str) -> None:

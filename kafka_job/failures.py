@@ -10,8 +10,9 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from kafka_job.clients import Refused
+
 import pyflink
-from kafka.errors import KafkaError
 from py4j.protocol import Py4JError, Py4JJavaError
 
 
@@ -31,7 +32,16 @@ def log_file() -> str:
 def why_it_failed(java: str) -> str:
     """The cause of a failure, from what Java says of it: a Python traceback, or else a sentence."""
     causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
-    return error_in_thread(java) or error_in_process(java) or (causes or [java])[-1]
+    return error_in_thread(java) or error_in_process(java) or no_longer_let_in(causes) or (causes or [java])[-1]
+
+
+def no_longer_let_in(causes: list[str]) -> str | None:
+    """That a broker refuses what it has granted before, as after a change of password; None where it does not."""
+    refused = re.compile(r"\S+\.kafka\.common\.errors\.\w+(?:Authentication|Authorization)Exception: (.*)")
+    for why in filter(None, map(refused.match, causes)):
+        mend = "mend what has changed, or --kafka-config; then the same command goes on"
+        return f"The broker does not let this client in any more ({why[1]}); {mend}"
+    return None
 
 
 def error_in_thread(java: str) -> str | None:
@@ -76,5 +86,5 @@ def said_in_one_sentence() -> Iterator[None]:
         if "Java gateway process exited" not in str(error):
             raise
         sys.exit(f"Flink's JVM has ended before it was ready, killed or out of memory. Its log is in {log_file()}")
-    except KafkaError as error:
-        sys.exit(f"Kafka does not answer, so offsets may not be committed, and rows may come again: {error}")
+    except Refused as error:
+        sys.exit(f"Kafka does not answer Flink's client, or refuses what it asks for: {error}")

@@ -16,14 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from kafka_job.checkpoints import Unreadable, checkpoint_offsets, newest_checkpoint, plan_in, take_folder
+from kafka_job.checkpoints import Unreadable, checkpoint_offsets, lock, newest_checkpoint, plan_in
 from kafka_job.checks import find_connector, find_java
+from kafka_job.clients import Refused
 from kafka_job.failures import log_owner, said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
 from kafka_job.offsets import Offsets, Plan, commit_offsets
 from kafka_job.rest import get_json
 
-from kafka.errors import KafkaError
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyflink import java_gateway, pyflink_gateway_server
@@ -81,10 +81,10 @@ def run_locally(job: Job) -> None:
 
         table = LiveTable()
     with checkpoint_folder(options.checkpoint_dir, stop) as folder, said_in_one_sentence():
-        file = take_folder(folder, options, job.state)
+        file = lock(folder)
         with_beam = settings.get("python.execution-mode") != "thread"
         prepare_java(with_beam, keep_open=file, stdout=table.read if table else None)
-        plan = plan_in(folder, options, settings)
+        plan = plan_in(folder, file, options, settings, job.state)
         running = job.pipeline(plan).execute_async(job.name)
         say_where_web_ui_is(running)
         with failure_of(running), table.shown(job_url(running)) if table else contextlib.nullcontext():
@@ -348,6 +348,6 @@ def commit(job: Job, offsets: Offsets) -> None:
     """
     try:
         commit_offsets(job.options, offsets)
-    except KafkaError as error:
+    except Refused as error:
         again = "the same command goes on rightly" if job.options.checkpoint_dir else "the next run writes them again"
         sys.exit(f"All rows are written, but their offsets could not be committed ({error}): {again}")

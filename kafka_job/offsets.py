@@ -6,10 +6,13 @@ All offsets are known before the job starts. Left to Flink, 'latest' would mean 
 import argparse
 import contextlib
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from uuid import UUID
 
-from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError, NoError, UnknownMemberIdError
+from kafka_job.clients import Refused, java_admin, shaded
+from kafka_job.kafka_config import Properties, set_properties
+
 from pyflink.datastream.connectors.kafka import KafkaOffsetsInitializer, KafkaSourceBuilder, KafkaTopicPartition
 
 Offsets = dict[int, int]  # by partition
@@ -19,6 +22,7 @@ Offsets = dict[int, int]  # by partition
 class TopicOffsets:
     """What a broker says of a topic."""
 
+    id: UUID | None  # another one if the topic was deleted and created again; Redpanda has none
     first: Offsets
     end: Offsets  # the offset that the next record will have, or where a transaction begins that is still open
     committed: Offsets  # of a group; only the partitions for which it has committed
@@ -35,6 +39,7 @@ class Plan:
     # Seconds until a partition without records no longer holds windows back; 0: never, as where partitions have an end.
     idle_timeout: int = 0
     settings: dict[str, str] = field(default_factory=dict)  # Flink's configuration
+    kafka_config: Properties = field(default_factory=dict, repr=False)  # with secrets
     after: str | None = None  # the checkpoint that it goes on from
     source_uid: str = "kafka-source"  # another one after a checkpoint, see checkpoints.go_on
 
@@ -48,6 +53,9 @@ class Plan:
         source.set_property("max.partition.fetch.bytes", "262144")
         # By default records of transactions that were given up are read, too.
         source.set_property("isolation.level", "read_committed")
+        if "client.id" in self.kafka_config:  # Flink's clients need names of their own, which begin with this one
+            source.set_property("client.id.prefix", self.kafka_config["client.id"])
+        set_properties(source, self.kafka_config)
         source.set_starting_offsets(self._initializer(self.start))
         if self.end is not None:
             set_end = source.set_bounded if self.bounded else source.set_unbounded
@@ -64,21 +72,24 @@ def ask_for_offsets(options: argparse.Namespace) -> TopicOffsets:
     """Ask the broker for the offsets of the topic, and of the group.
 
     Raises:
-        KafkaError: the broker does not answer.
+        Refused: the broker does not answer, or refuses.
+        SystemExit: it does not let this client use the group.
     """
-    with contextlib.closing(
-        KafkaConsumer(
-            bootstrap_servers=options.bootstrap_servers.split(","),
-            group_id=options.group_id,
-            isolation_level="read_committed",  # as the source reads
-        )
-    ) as consumer:
-        partitions = [TopicPartition(options.topic, number) for number in consumer.partitions_for_topic(options.topic)]
-        committed = {one.partition: consumer.committed(one) for one in partitions}
+    specification, isolation = shaded("clients.admin.OffsetSpec"), shaded("common.IsolationLevel")
+    as_the_source_reads = shaded("clients.admin.ListOffsetsOptions")(isolation.READ_COMMITTED)
+    with one_sentence_for(options.group_id), java_admin(options, timeout=5) as admin:
+        described = admin.describeTopics([options.topic]).allTopicNames().get()[options.topic]
+        partitions = [shaded("common.TopicPartition")(options.topic, one.partition()) for one in described.partitions()]
+        earliest = admin.listOffsets(dict.fromkeys(partitions, specification.earliest())).all()
+        latest = admin.listOffsets(dict.fromkeys(partitions, specification.latest()), as_the_source_reads).all()
+        committed = admin.listConsumerGroupOffsets(options.group_id).partitionsToOffsetAndMetadata().get()
+        number = described.topicId()
+        bits = (number.getMostSignificantBits() % 2**64 << 64) + number.getLeastSignificantBits() % 2**64
         return TopicOffsets(
-            first={one.partition: offset for one, offset in consumer.beginning_offsets(partitions).items()},
-            end={one.partition: offset for one, offset in consumer.end_offsets(partitions).items()},
-            committed={partition: offset for partition, offset in committed.items() if offset is not None},
+            id=UUID(int=bits) if bits else None,
+            first={one.partition(): found.offset() for one, found in earliest.get().items()},
+            end={one.partition(): found.offset() for one, found in latest.get().items()},
+            committed={one.partition(): committed[one].offset() for one in partitions if committed.get(one)},
         )
 
 
@@ -128,9 +139,10 @@ def make_plan(
         # A partition that no one knew of was added since, so nothing of it was read.
         start = dict.fromkeys(topic.first, 0) | read
         check_start(start, topic, "the checkpoint", "choose another folder: --checkpoint-dir DIR")
+    plan = Plan(options.topic, start, settings=settings, kafka_config=options.kafka_config)
     if options.bounded:
-        return Plan(options.topic, start, topic.end, bounded=bounded_by_flink, settings=settings)
-    return Plan(options.topic, start, idle_timeout=options.idle_timeout, settings=settings)
+        return replace(plan, end=topic.end, bounded=bounded_by_flink)
+    return replace(plan, idle_timeout=options.idle_timeout)
 
 
 def commit_offsets(options: argparse.Namespace, offsets: Offsets) -> None:
@@ -139,22 +151,12 @@ def commit_offsets(options: argparse.Namespace, offsets: Offsets) -> None:
     Flink's Kafka source does so only after a poll, which takes up to 10 s on a quiet topic, and not when it is stopped.
 
     Raises:
-        KafkaError: the broker does not answer, or refuses: the group has active members, or this client no right to it.
+        Refused: the broker does not answer, or refuses: the group has active members, or this client no right to it.
     """
-    with KafkaAdminClient(
-        bootstrap_servers=options.bootstrap_servers.split(","),
-        reconnect_backoff_max_ms=1000,  # by default a broker that is away for seconds is asked too seldom
-    ) as admin:
-        answers = admin.alter_group_offsets(
-            options.group_id,
-            {
-                TopicPartition(options.topic, partition): OffsetAndMetadata(offset, "", -1)
-                for partition, offset in offsets.items()
-            },
-        )
-    for error in answers.values():
-        if error is not NoError:
-            raise error(f"group {options.group_id}")
+    partition, position = shaded("common.TopicPartition"), shaded("clients.consumer.OffsetAndMetadata")
+    positions = {partition(options.topic, number): position(offset) for number, offset in offsets.items()}
+    with java_admin(options, timeout=30) as admin:  # a broker may be away for seconds
+        admin.alterConsumerGroupOffsets(options.group_id, positions).all().get()
 
 
 def check_group(options: argparse.Namespace, topic: TopicOffsets) -> None:
@@ -163,10 +165,19 @@ def check_group(options: argparse.Namespace, topic: TopicOffsets) -> None:
     Raises:
         SystemExit: they cannot.
     """
-    try:
+    with one_sentence_for(options.group_id):
         commit_offsets(options, topic.first | topic.committed)
-    except UnknownMemberIdError:
-        sys.exit(f"The group {options.group_id} has other consumers; stop them, or choose another: --group-id GROUP_ID")
-    except KafkaError as error:
-        why = f"{type(error).__name__}: {error.description}"
-        sys.exit(f"Offsets cannot be committed ({why}); ask for access to it, or choose another: --group-id GROUP_ID")
+
+
+@contextlib.contextmanager
+def one_sentence_for(group: str) -> Iterator[None]:
+    """End the program with one sentence where the `with` block is not let use a group."""
+    try:
+        yield
+    except Refused as error:
+        if error.kind == "UnknownMemberIdException":
+            sys.exit(f"The group {group} has other consumers; stop them, or choose another: --group-id GROUP_ID")
+        if error.kind == "GroupAuthorizationException":
+            ask = "ask for the right Read to it, or choose another: --group-id GROUP_ID"
+            sys.exit(f"The broker says that this client has no right to use the group {group}; {ask}")
+        raise

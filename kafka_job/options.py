@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from kafka_job.kafka_config import read_config
+
 BROKERS = "localhost:19092"
 
 
@@ -83,6 +85,12 @@ class JobParser(argparse.ArgumentParser):
             metavar="HOST:PORT[,...]",
             help="Kafka or Redpanda",
         )
+        option(
+            "--kafka-config",
+            type=read_config,
+            metavar="FILE",
+            help="properties of a Kafka client, as Kafka's own tools take them: TLS, user, password; None: plain Kafka",
+        )
         option("--group-id", default="test_group", help="consumer group to commit offsets to")
         option(
             "--max-delay",
@@ -124,6 +132,7 @@ class JobParser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         """The options as values; `args` are those of the command line if None."""
         values = super().parse_args(args)
+        values.kafka_config = values.kafka_config or {}
         if values.no_drain and not values.checkpoint_dir:
             self.error("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
         if values.live and values.output:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,7 +240,9 @@ def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 class Cluster:
     """A standalone Flink cluster on free ports, run by the scripts that a user runs."""
 
-    def __init__(self, folder: Path, task_managers: int = 1, slots: int = 2) -> None:
+    def __init__(
+        self, folder: Path, task_managers: int = 1, slots: int = 2, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.pids = folder / "pid"
         self.task_managers = task_managers
         self.rest_port = free_port()
@@ -256,6 +258,7 @@ class Cluster:
             "heartbeat.timeout": 10000,
             # Python processes are called through Beam, whose gRPC at times logs a stack trace to where rows go.
             "env.java.opts.taskmanager": "-Djava.util.logging.config.file=/dev/null",
+            **(settings or {}),
         }
         (conf / "workers").write_text("localhost\n" * task_managers)
         stock = (conf / "config.yaml").read_text().splitlines()

@@ -39,7 +39,7 @@ def test_not_kafka(start_job: Callable[..., Job]) -> None:
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
         said = complaint(start_job("--bootstrap-servers", address))
-    assert said.startswith(f"What listens on {address} is not Kafka, or asks for TLS or authentication; name a plain")
+    assert said.startswith(f"What listens on {address} is not Kafka, or asks for user and password; say so in a file")
 
 
 def test_missing_topic(own_broker: broker.Broker, start_job: Callable[..., Job]) -> None:
@@ -97,12 +97,16 @@ listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain
 """
     monkeypatch.setattr(broker, "PROPERTIES", properties)
     with broker.embedded_broker(folder=tmp_path / "kafka"):
-        for port in (tls, sasl):
-            said = complaint(start_job("--bootstrap-servers", f"localhost:{port}"))
-            assert said == (
-                f"What listens on localhost:{port} is not Kafka, or asks for TLS or authentication; "
-                "name a plain listener: --bootstrap-servers HOST:PORT"
-            )
+        said = complaint(start_job("--bootstrap-servers", f"localhost:{tls}"))
+        assert said == (
+            f"The broker on localhost:{tls} asks for TLS; say so in a file, and name it: "
+            "security.protocol=SSL (or SASL_SSL), --kafka-config FILE"
+        )
+        said = complaint(start_job("--bootstrap-servers", f"localhost:{sasl}"))
+        assert said == (
+            f"What listens on localhost:{sasl} is not Kafka, or asks for user and password; say so in a file, and "
+            "name it: security.protocol=SASL_PLAINTEXT, --kafka-config FILE"
+        )
 
 
 def test_output_that_cannot_be_written(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:

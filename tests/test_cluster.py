@@ -128,6 +128,26 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     assert cluster.flink("cancel", job).code == 0
 
 
+@pytest.mark.chaos
+def test_windows_of_another_length_from_a_drained_savepoint(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """All windows are closed in it, so none is cut in two; what comes after is in the new ones."""
+    topic = new_topic(partitions=2)
+    before = topic.produce(random_lines(20, 200, partitions=2))  # 10 s of event time
+    first, second = tmp_path / "first", tmp_path / "second"
+    run = ["--python", SCRIPT, *topic.arguments(), "--output"]
+    job = job_id(cluster.flink("run", "--detached", *run, str(first)))
+    wait_for(lambda: read_files(first), "the first window")
+    stopped = cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job)
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    assert read_files(first) == expected_counts(before)
+
+    after = topic.produce(random_lines(21, 200, partitions=2, start=START + 20_000))
+    job_id(cluster.flink("run", "-s", savepoint, *run, str(second), "--window", "10", "--bounded"))
+    assert read_files(second) == expected_counts(after, window=10)
+
+
 @pytest.mark.parametrize("end", ["cancel", "stop"])
 def test_flink_run_with_a_checkpoint_folder(
     end: str, cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path

@@ -87,7 +87,7 @@ def test_offsets_that_cannot_be_committed_are_said(
         ended = job.wait(60)
     assert ended.code == 1
     assert ended.stderr.endswith(": the same command goes on rightly\n"), ended.stderr
-    assert "All rows are written, but their offsets could not be committed ([Error 25] UnknownMemberId" in ended.stderr
+    assert "All rows are written, but their offsets could not be committed (UnknownMemberIdException: " in ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(records)
 
     ended = start_job(*arguments, "--checkpoint-dir", str(tmp_path / "checkpoints"), "--bounded").wait()

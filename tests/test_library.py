@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_job import Plan, checkpoints, failures, job, local_run, offsets
+from kafka_job.clients import Refused
 
 import cloudpickle
 import pytest
-from kafka.errors import GroupAuthorizationFailedError
 
 import word_count
 
-TOPIC = offsets.TopicOffsets(first={0: 5, 1: 0}, end={0: 10, 1: 20}, committed={1: 7})
+TOPIC = offsets.TopicOffsets(id=None, first={0: 5, 1: 0}, end={0: 10, 1: 20}, committed={1: 7})
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,12 @@ def test_missing_records() -> None:
 def test_a_group_that_may_not_be_written_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(options: argparse.Namespace, committed: offsets.Offsets) -> None:
         assert committed == {0: 5, 1: 7}, "it tries with what is committed already, which changes nothing"
-        raise GroupAuthorizationFailedError("group mine")
+        refused = Refused.__new__(Refused)
+        refused.kind = "GroupAuthorizationException"
+        raise refused
 
     monkeypatch.setattr(offsets, "commit_offsets", refuse)
-    with pytest.raises(SystemExit, match=r"^Offsets cannot be committed \(GroupAuthorizationFailedError: .*--group-id"):
+    with pytest.raises(SystemExit, match=r"has no right to use the group mine; .*: --group-id GROUP_ID$"):
         offsets.check_group(argparse.Namespace(group_id="mine"), TOPIC)
 
 
@@ -107,18 +109,18 @@ def test_a_topic_that_ends_before_what_was_read_is_refused(start: offsets.Offset
         offsets.check_start(start, TOPIC, "the group", "mend it")
 
 
-def test_what_another_job_has_left_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_job_has_left_is_not_taken(tmp_path: Path) -> None:
     """Its checkpoints are refused; where it began is forgotten."""
-    monkeypatch.setattr(checkpoints, "identity_of_job", lambda options, state: {"state": state})
-    options = argparse.Namespace()
+    file = checkpoints.lock(tmp_path)
     for state, kept in (("one", False), ("one", True), ("two", False)):
-        os.close(checkpoints.take_folder(tmp_path, options, state))
+        checkpoints.check_owner(tmp_path, file, {"state": state})
         assert (tmp_path / "start.json").exists() == kept
         checkpoints.record_start(tmp_path, Plan("input", start={0: 3}))
     make_checkpoint(tmp_path / "savepoint-1", 1)
-    os.close(checkpoints.take_folder(tmp_path, options, "two"))
+    checkpoints.check_owner(tmp_path, file, {"state": "two"})
     with pytest.raises(SystemExit, match=r"are of another job \(state: two, now three\); choose another folder"):
-        checkpoints.take_folder(tmp_path, options, "three")
+        checkpoints.check_owner(tmp_path, file, {"state": "three"})
+    os.close(file)
 
 
 def test_a_folder_is_locked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from broker import free_port
-from support import ROOT
+from support import ROOT, wait_for
 
 FOURTEEN = 1_795_356_000_000  # 2026-11-22T14:00:00Z in milliseconds, by date -u -d 2026-11-22T14:00Z +%s000
 
@@ -78,6 +79,25 @@ def test_malformed_line(bootstrap_servers: str, topic: str, wrong: str) -> None:
         "nothing is sent\n"
     )
     assert topic not in topics(bootstrap_servers)
+
+
+def test_lines_as_they_are_typed(bootstrap_servers: str, topic: str) -> None:
+    command = [sys.executable, ROOT / "tools" / "produce.py", "--bootstrap-servers", bootstrap_servers]
+    before = int(time.time() * 1000)
+    process = subprocess.Popen([*command, "--topic", topic], stdin=subprocess.PIPE)
+    try:
+        process.stdin.write(b"14:00:01 is text here\n")
+        process.stdin.flush()
+        wait_for(lambda: topic in topics(bootstrap_servers) and records(bootstrap_servers, topic) != [[]], "a record")
+        assert process.poll() is None
+        process.communicate(b"\nlast, w\xc3\xb6rld", timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    [found] = records(bootstrap_servers, topic)
+    assert [text for _, text in found] == [b"14:00:01 is text here", b"", "last, wörld".encode()]
+    assert all(before <= FOURTEEN + milliseconds <= time.time() * 1000 for milliseconds, _ in found)
 
 
 def test_other_mistakes_are_said_in_one_sentence(bootstrap_servers: str, topic: str, tmp_path: Path) -> None:

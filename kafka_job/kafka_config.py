@@ -1,0 +1,160 @@
+"""How to get in: TLS, passwords and other properties of a Kafka client, from a file that Kafka's own tools take, too.
+
+The properties are those of Flink's Java client, see "Consumer Configs" in Kafka's documentation. They are not written
+anywhere, but they are part of the job that is handed to a cluster.
+"""
+
+import os
+import re
+import stat
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import javaproperties
+
+Properties = dict[str, str]
+
+FLAGS = {"bootstrap.servers": "--bootstrap-servers", "group.id": "--group-id"}
+SET_BY_THE_JOB = {  # with others it would not count rightly
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "isolation.level",
+    "key.deserializer",
+    "partition.discovery.interval.ms",
+    "value.deserializer",
+}
+SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in Flink's connector
+PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOTALL)
+
+
+def read_config(file: str) -> Properties:
+    """The properties in a file, for argparse.
+
+    Environment variables are filled in, and PEM files: workers on other machines have neither.
+
+    Raises:
+        SystemExit: the file, or one that it names, cannot be read; or it sets what is not its to set.
+    """
+    try:
+        with Path(file).open("rb") as opened:
+            if os.fstat(opened.fileno()).st_mode & stat.S_IROTH:
+                print(f"{file} may hold passwords, and every user can read it; run: chmod 600 {file}", file=sys.stderr)
+            written = javaproperties.load(opened)
+    except OSError as error:
+        sys.exit(f"--kafka-config {file} cannot be read: {error.strerror}")
+    except ValueError:
+        sys.exit(f"--kafka-config {file} has a \\u that no four hexadecimal digits follow; write a backslash as \\\\")
+    check_names(written, file)
+    properties = {name: fill_in(name, value, file) for name, value in written.items()}
+    properties = {name: shade(value) for name, value in properties.items() if not name.startswith("config.providers")}
+    for store in ("truststore", "keystore"):
+        properties = with_pem_file(properties, f"ssl.{store}", file)
+    for name in ("ssl.truststore.certificates", "ssl.keystore.certificate.chain", "ssl.keystore.key"):
+        if name in properties:
+            properties[name] = PEM_BLOCK.sub(in_lines, properties[name])
+    return with_plain_key(properties, file)
+
+
+def check_names(properties: Properties, file: str) -> None:
+    """Exit with one sentence where a property is not for the file to set."""
+    for name, value in properties.items():
+        if name in FLAGS:
+            sys.exit(f"{file} sets {name}, for which there is a flag; leave it out there: {FLAGS[name]}")
+        if name in SET_BY_THE_JOB:
+            sys.exit(f"{file} sets {name}, which the job sets itself, to count rightly; leave it out there")
+        if re.fullmatch(r"config\.providers\.\w+\.class", name) and not value.endswith(".EnvVarConfigProvider"):
+            sys.exit(
+                f"{file} sets {name}; of Kafka's config providers there is one here, for the environment: ${{env:NAME}}"
+            )
+
+
+def fill_in(name: str, value: str, file: str) -> str:
+    """A value with environment variables, which it names as ${env:NAME}, as Kafka's EnvVarConfigProvider has it."""
+
+    def variable(reference: re.Match[str]) -> str:
+        found = os.environ.get(reference[1])
+        if found is None:
+            sys.exit(f"{file} names the environment variable {reference[1]}, which is not set; export it first")
+        # There it stands in quotation marks, which it must not end.
+        return re.sub(r'(["\\])', r"\\\1", found) if name == "sasl.jaas.config" else found
+
+    return re.sub(r"\$\{env:(\w+)\}", variable, value)
+
+
+def shade(value: str) -> str:
+    """The name of one of Kafka's classes, as a login module is, as the connector has it; other values as they are."""
+    return SHADED + value if value.startswith("org.apache.kafka.") else value
+
+
+def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
+    """The properties with the text of a PEM file in place of its name. `store`: ssl.truststore or ssl.keystore.
+
+    Raises:
+        SystemExit: it cannot be read, or is of another type than `file` says.
+    """
+    path = properties.get(f"{store}.location")
+    if path is None:
+        return properties
+    try:
+        text = Path(path).read_text("latin-1")
+    except OSError as error:
+        sys.exit(f"{file} names {store}.location={path}, which cannot be read: {error.strerror}")
+    blocks = {match[0]: match[1] for match in PEM_BLOCK.finditer(text)}
+    is_pem = properties.get(f"{store}.type") == "PEM"
+    if is_pem and not blocks:
+        sys.exit(f"{path} has nothing in it that PEM files have, but {file} says {store}.type=PEM")
+    if blocks and not is_pem:
+        sys.exit(f"{path} is a PEM file, and {file} does not say so; add to it: {store}.type=PEM")
+    if not is_pem:  # JKS or PKCS12, which Java reads where it runs
+        return properties
+    keys = [block for block, kind in blocks.items() if kind.endswith("PRIVATE KEY")]
+    certificates = "\n".join(block for block in blocks if block not in keys)
+    others = {name: value for name, value in properties.items() if name != f"{store}.location"}
+    if store == "ssl.truststore":
+        return others | {"ssl.truststore.certificates": certificates}
+    return others | {"ssl.keystore.certificate.chain": certificates, "ssl.keystore.key": "\n".join(keys)}
+
+
+def in_lines(block: re.Match[str]) -> str:
+    """A match of PEM_BLOCK in lines, which Python needs; in a property it may be in one, with spaces."""
+    if "\n" in block[0]:
+        return block[0]
+    content = textwrap.fill("".join(block[2].split()), 64)
+    return f"-----BEGIN {block[1]}-----\n{content}\n-----END {block[1]}-----"
+
+
+def with_plain_key(properties: Properties, file: str) -> Properties:
+    """The properties with a private key in the one form that Kafka's client reads: PKCS #8, and not encrypted.
+
+    (How openssl encrypts keys today is nothing that Java can name to Kafka: JDK-8231581.)
+
+    Raises:
+        SystemExit: it cannot be read, or not with this password.
+    """
+    if "ssl.keystore.key" not in properties:
+        return properties
+    from cryptography.exceptions import UnsupportedAlgorithm  # only here: few need it
+    from cryptography.hazmat.primitives import serialization
+
+    others = {name: value for name, value in properties.items() if name != "ssl.key.password"}
+    password = properties.get("ssl.key.password")
+    try:
+        pem = properties["ssl.keystore.key"].encode()
+        key = serialization.load_pem_private_key(pem, password.encode() if password else None)
+    except TypeError:  # there is a password, and nothing is encrypted; or the other way round
+        mend = "not encrypted; leave out" if password else "encrypted; add to it"
+        sys.exit(f"The private key that {file} names is {mend}: ssl.key.password")
+    except (ValueError, UnsupportedAlgorithm):
+        mend = "or ssl.key.password is another one; mend either of them" if password else "or no key; name another one"
+        sys.exit(f"The private key that {file} names is damaged, {mend}")
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return others | {"ssl.keystore.key": key.private_bytes(*form).decode()}
+
+
+def set_properties(builder: Any, properties: Properties) -> Any:
+    """The builder of a Kafka source or sink, with the properties of --kafka-config."""
+    for name, value in properties.items():
+        builder.set_property(name, value)
+    return builder

@@ -1,0 +1,236 @@
+"""The file of --kafka-config, and what the two clients are given of it. No broker; tests/test_secure.py has one."""
+
+import argparse
+import ssl
+from pathlib import Path
+from typing import Any
+
+from kafka_job import JobParser, checks, clients
+from kafka_job.kafka_config import fill_in, read_config
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secure_broker import certificate_chain, private_key
+
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+SHADED_SCRAM = f"org.apache.flink.kafka.shaded.{SCRAM}"
+AUTHORITY = trustme.CA()
+
+
+def write(folder: Path, *properties: str) -> str:
+    """A file of properties that nobody else can read; its path."""
+    file = folder / "client.properties"
+    file.touch(mode=0o600)
+    file.write_text("\n".join(properties))
+    return str(file)
+
+
+def settings(properties: dict[str, str]) -> dict[str, Any]:
+    return clients.python_settings(argparse.Namespace(bootstrap_servers="a:1,b:2", kafka_config=properties))
+
+
+def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    login = [rf"sasl.jaas.config={SCRAM} required \ ", r'  username="alice" \ ', r'  password="a\\"b\u20ac";']
+    login = [line.rstrip() for line in login]  # a line that goes on ends with its backslash
+    properties = read_config(
+        write(tmp_path, "# a comment", "security.protocol=SASL_SSL", "sasl.mechanism : SCRAM-SHA-512", *login)
+    )
+    assert properties == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.jaas.config": f'{SHADED_SCRAM} required username="alice" password="a\\"b€";',
+    }
+    found = settings(properties)
+    assert isinstance(found.pop("ssl_context"), ssl.SSLContext)
+    assert found == {
+        "bootstrap_servers": ["a:1", "b:2"],
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "alice",
+        "sasl_plain_password": 'a"b€',
+    }
+    assert capsys.readouterr().err == ""
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_password_from_the_environment(password: str) -> None:
+    """It stands in quotation marks, and may have some, or backslashes, or what looks like another variable."""
+    text = f'{SCRAM} required username="u" password="${{env:PASSWORD}}";'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PASSWORD", password)
+        filled = fill_in("sasl.jaas.config", text, "file")
+        assert fill_in("ssl.key.password", "${env:PASSWORD}", "file") == password
+    login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.jaas.config": filled}
+    assert settings(login)["sasl_plain_password"] == password
+
+
+def test_a_variable_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KAFKA_PASSWORD", raising=False)
+    file = write(tmp_path, "ssl.key.password=${env:KAFKA_PASSWORD}")
+    said = rf"^{file} names the environment variable KAFKA_PASSWORD, which is not set; export it first$"
+    with pytest.raises(SystemExit, match=said):
+        read_config(file)
+
+
+def test_what_makes_kafkas_own_tools_read_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They need two lines more; these are not for Flink, whose workers have another environment."""
+    monkeypatch.setenv("KAFKA_CLIENT", "me")
+    provider = "config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider"
+    found = read_config(write(tmp_path, "config.providers=env", provider, "client.id=${env:KAFKA_CLIENT}"))
+    assert found == {"client.id": "me"}
+    assert settings(found)["client_id"] == "me"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bootstrap.servers=a:1", r"sets bootstrap\.servers, for which there is a flag; .*: --bootstrap-servers$"),
+        ("group.id=mine", r"sets group\.id, for which there is a flag; leave it out there: --group-id$"),
+        ("isolation.level=read_uncommitted", r"sets isolation\.level, which the job sets itself, to count rightly"),
+        ("auto.offset.reset=latest", r"sets auto\.offset\.reset, which the job sets itself"),
+        ("config.providers.f.class=org.apache.kafka.common.config.provider.FileConfigProvider", r"\$\{env:NAME\}$"),
+        ("ssl.key.password=\\u12", r"has a \\u that no four hexadecimal digits follow; write a backslash as \\\\$"),
+        ("ssl.truststore.location=/nowhere.pem", r"=/nowhere\.pem, which cannot be read: No such file or directory$"),
+    ],
+)
+def test_what_is_refused(line: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=said):
+        read_config(write(tmp_path, line))
+
+
+def test_no_such_file() -> None:
+    with pytest.raises(SystemExit, match=r"^--kafka-config /nowhere cannot be read: No such file or directory$"):
+        read_config("/nowhere")
+
+
+def test_a_file_that_all_can_read_gets_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, "client.id=me")
+    Path(file).chmod(0o644)
+    assert read_config(file) == {"client.id": "me"}
+    said = f"{file} may hold passwords, and every user can read it; run: chmod 600 {file}\n"
+    assert capsys.readouterr().err == said
+
+
+# --- TLS ------------------------------------------------------------------------------------------------------------
+
+
+def test_pem_files_become_texts(tmp_path: Path) -> None:
+    """A worker on another machine does not have the files."""
+    own = AUTHORITY.issue_cert("localhost")
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "own.pem").write_bytes(b"bag attributes\n" + own.private_key_and_cert_chain_pem.bytes())
+    found = read_config(
+        write(
+            tmp_path,
+            "security.protocol=SSL",
+            "ssl.truststore.type=PEM",
+            f"ssl.truststore.location={tmp_path}/ca.pem",
+            "ssl.keystore.type=PEM",
+            f"ssl.keystore.location={tmp_path}/own.pem",
+        )
+    )
+    assert not [name for name in found if name.endswith(".location")]
+    assert found["ssl.truststore.certificates"] == AUTHORITY.cert_pem.bytes().decode().strip()
+    assert found["ssl.keystore.key"] == private_key(own)
+    assert found["ssl.keystore.certificate.chain"] == own.cert_chain_pems[0].bytes().decode().strip()
+    context = settings(found)["ssl_context"]
+    assert context.check_hostname
+    assert len(context.get_ca_certs()) == 1
+
+
+def test_strings_in_one_line_as_kafka_takes_them(tmp_path: Path) -> None:
+    own = AUTHORITY.issue_cert("localhost")
+    both = (private_key(own), certificate_chain(own))
+    key, chain = (pem.strip().replace("\n", " \\\n    ") for pem in both)
+    found = read_config(write(tmp_path, f"ssl.keystore.key={key}", f"ssl.keystore.certificate.chain={chain}"))
+    assert (found["ssl.keystore.key"], found["ssl.keystore.certificate.chain"] + "\n") == both
+    settings(found | {"security.protocol": "SSL"})
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_an_encrypted_key_is_opened_here(form: PrivateFormat, tmp_path: Path) -> None:
+    """Java cannot do it."""
+    own = AUTHORITY.issue_cert("localhost")
+    key = load_pem_private_key(own.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"unlock")).decode()
+    assert "ENCRYPTED" in encrypted
+    line = f"ssl.keystore.key={encrypted}".replace("\n", "\\n")
+    assert read_config(write(tmp_path, line, "ssl.key.password=unlock")) == {"ssl.keystore.key": private_key(own)}
+    with pytest.raises(SystemExit, match=r"client\.properties names is encrypted; add to it: ssl\.key\.password$"):
+        read_config(write(tmp_path, line))
+    with pytest.raises(SystemExit, match=r" is damaged, or ssl\.key\.password is another one; mend either of them$"):
+        read_config(write(tmp_path, line, "ssl.key.password=wrong"))
+
+
+def test_a_key_that_cannot_be_read(tmp_path: Path) -> None:
+    own = private_key(AUTHORITY.issue_cert("localhost")).replace("\n", "\\n")
+    with pytest.raises(SystemExit, match=r" names is not encrypted; leave out: ssl\.key\.password$"):
+        read_config(write(tmp_path, f"ssl.keystore.key={own}", "ssl.key.password=unlock"))
+    with pytest.raises(SystemExit, match=r" names is damaged, or no key; name another one$"):
+        read_config(write(tmp_path, f"ssl.keystore.key={own[:80]}"))
+
+
+@pytest.mark.parametrize("store", ["truststore", "keystore"])
+def test_a_store_of_another_type_than_the_file_says(store: str, tmp_path: Path) -> None:
+    pem, other = tmp_path / "ca.pem", tmp_path / "ca.jks"
+    AUTHORITY.cert_pem.write_to_path(pem)
+    other.write_bytes(b"\xfe\xed\xfe\xed")
+    with pytest.raises(SystemExit, match=rf"ca\.pem is a PEM file, and .* add to it: ssl\.{store}\.type=PEM$"):
+        read_config(write(tmp_path, f"ssl.{store}.location={pem}"))
+    with pytest.raises(SystemExit, match=rf"ca\.jks has nothing in it that PEM .* says ssl\.{store}\.type=PEM$"):
+        read_config(write(tmp_path, f"ssl.{store}.location={other}", f"ssl.{store}.type=PEM"))
+
+
+def test_a_broker_may_have_a_certificate_for_any_name() -> None:
+    context = settings({"security.protocol": "SSL", "ssl.endpoint.identification.algorithm": ""})["ssl_context"]
+    assert not context.check_hostname
+    assert context.verify_mode == ssl.CERT_REQUIRED
+
+
+def test_a_damaged_certificate() -> None:
+    options = argparse.Namespace(
+        bootstrap_servers="a:1", kafka_config={"security.protocol": "SSL", "ssl.truststore.certificates": "damaged"}
+    )
+    with pytest.raises(SystemExit, match=r"^A certificate or key of --kafka-config is damaged, or they do not fit"):
+        checks.check_kafka(options, "input")
+
+
+# --- What kafka-python cannot do ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("properties", "what"),
+    [
+        ({"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"}, "sasl.mechanism=OAUTHBEARER"),
+        ({"security.protocol": "sasl_plaintext"}, "sasl.mechanism=GSSAPI"),
+        ({"security.protocol": "SSL", "ssl.truststore.location": "ca.jks"}, "ssl.truststore.type=JKS"),
+        (
+            {"security.protocol": "SSL", "ssl.keystore.location": "k", "ssl.keystore.type": "PKCS12"},
+            "ssl.keystore.type=PKCS12",
+        ),
+    ],
+)
+def test_the_check_is_skipped_and_says_so(
+    properties: dict[str, str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks.check_kafka(argparse.Namespace(bootstrap_servers="a:1", kafka_config=properties), "input")
+    said = f"Brokers and topic are not checked before Flink starts: that is not done for {what}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_without_the_flag_it_is_plain_kafka() -> None:
+    options = JobParser("what it does").parse_args([])
+    assert options.kafka_config == {}
+    assert clients.python_settings(options) == {
+        "bootstrap_servers": ["localhost:19092"],
+        "security_protocol": "PLAINTEXT",
+    }

