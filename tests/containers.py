@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,11 +92,17 @@ NAMESPACES = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
 
 def why_not() -> str | None:
     """Why the stand-in cannot run on this machine; None where it can."""
+    layer = (
+        'cd "$1" && mkdir files work root && mount -t overlay overlay -o lowerdir=/,upperdir=files,workdir=work root'
+    )
     try:
-        subprocess.run([*NAMESPACES, "--net", "true"], check=True, capture_output=True, timeout=10)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [*NAMESPACES, "--net", "bash", "-c", layer, "try", folder]
+            subprocess.run(command, check=True, capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return "needs root, and namespaces of Linux"
-    return None if shutil.which("envsubst") and shutil.which("wget") else "needs envsubst and wget"
+        return "needs root, and namespaces and overlayfs of Linux"
+    missing = [tool for tool in ("envsubst", "wget", "nsenter", "setpriv", "ip") if not shutil.which(tool)]
+    return f"needs {', '.join(missing)}" if missing else None
 
 
 def dockerfile_steps(text: str) -> list[tuple[str, str]]:
