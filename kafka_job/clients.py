@@ -61,7 +61,8 @@ def password_settings(properties: Properties) -> dict[str, str]:
     if mechanism not in PASSWORDS:
         raise NotInPython(f"sasl.mechanism={mechanism}")
     login = properties.get("sasl.jaas.config", "")
-    quoted = {name: re.sub(r"\\(.)", r"\1", value) for name, value in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', login)}
+    options = re.findall(r"""(\w+)=(["'])((?:(?!\2)[^\\]|\\.)*)\2""", login, re.DOTALL)
+    quoted = {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, _, value in options}
     if not {"username", "password"} <= quoted.keys():
         raise NotInPython('a sasl.jaas.config without username="..." and password="..."')
     return {

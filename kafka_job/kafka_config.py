@@ -78,7 +78,7 @@ def fill_in(name: str, value: str, file: str) -> str:
         if found is None:
             sys.exit(f"{file} names the environment variable {reference[1]}, which is not set; export it first")
         # There it stands in quotation marks, which it must not end.
-        return re.sub(r'(["\\])', r"\\\1", found) if name == "sasl.jaas.config" else found
+        return re.sub(r"""(["'\\])""", r"\\\1", found) if name == "sasl.jaas.config" else found
 
     return re.sub(r"\$\{env:(\w+)\}", variable, value)
 

@@ -61,10 +61,11 @@ def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == ""
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
-def test_any_password_from_the_environment(password: str) -> None:
+@pytest.mark.parametrize("mark", ["'", '"'])
+@given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_password_from_the_environment(mark: str, password: str) -> None:
     """It stands in quotation marks, and may have some, or backslashes, or what looks like another variable."""
-    text = f'{SCRAM} required username="u" password="${{env:PASSWORD}}";'
+    text = f"{SCRAM} required username={mark}u{mark} password={mark}${{env:PASSWORD}}{mark};"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PASSWORD", password)
         filled = fill_in("sasl.jaas.config", text, "file")
