@@ -164,14 +164,35 @@ def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
         Unreadable: it is damaged, or not there any more.
     """
     offsets: Offsets = {}
+    for splits in sources_in(checkpoint).values():
+        offsets |= {split.getPartition(): offset for split, offset in splits if split.getTopic() == topic}
+    return {partition: max(offset, 0) for partition, offset in offsets.items()}  # -2: nothing was read
+
+
+def is_of_endless_run(checkpoint: str, topic: str) -> bool:
+    """Whether a source of our usual uid can go on from a checkpoint: it read this topic alone, without an end.
+
+    Args, Raises: as `checkpoint_offsets`.
+    """
+    splits = sources_in(checkpoint).get(Plan.source_uid)
+    return bool(splits) and all(
+        split.getTopic() == topic and not split.getStoppingOffset().isPresent() for split, _ in splits
+    )
+
+
+def sources_in(checkpoint: str) -> dict[str, list[tuple[JavaObject, int]]]:
+    """The Kafka sources in a checkpoint, by uid, with their partitions and how far these were read; later ones count.
+
+    Args, Raises: as `checkpoint_offsets`.
+    """
     try:
-        for operator in operators_of(checkpoint).toArray():
-            if is_source(operator):
-                splits = [*splits_of_coordinator(operator), *splits_of_readers(operator)]
-                offsets |= {split.getPartition(): offset for split, offset in splits if split.getTopic() == topic}
+        return {
+            operator.getOperatorUid().get(): [*splits_of_coordinator(operator), *splits_of_readers(operator)]
+            for operator in operators_of(checkpoint).toArray()
+            if is_source(operator)
+        }
     except (Py4JJavaError, ValueError) as error:
         raise Unreadable(checkpoint, getattr(error, "java_exception", error)) from None
-    return {partition: max(offset, 0) for partition, offset in offsets.items()}  # -2: nothing was read
 
 
 def operators_of(checkpoint: str) -> JavaObject:
@@ -294,7 +315,13 @@ def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, 
     topic = ask_for_offsets(options)
     read = checkpoint_offsets(savepoint, options.topic)
     check_group(options, topic)
-    return go_on(make_plan(options, settings, topic, read, bounded_by_flink=True), savepoint, {})
+    plan = make_plan(options, settings, topic, read, bounded_by_flink=True)
+    if plan.end is None and is_of_endless_run(savepoint, options.topic):
+        return replace(plan, after=savepoint)  # Flink restores the source, too
+    resumed = go_on(plan, savepoint, {})
+    # With high availability Flink goes on from checkpoints that no plan knows of, by the usual uid.
+    free = plan.end is None and Plan.source_uid not in sources_in(savepoint)
+    return replace(resumed, source_uid=Plan.source_uid) if free else resumed
 
 
 def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> Plan:

@@ -3,20 +3,25 @@
 import logging
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kafka_job.checkpoints import lock, plan_after, plan_in
 from kafka_job.checks import find_connector
 from kafka_job.failures import said_in_one_sentence
-from kafka_job.job import RESTARTS, Job, create_environment
+from kafka_job.job import RESTARTS, UNDER_FLINK_RUN, Job, create_environment
 from kafka_job.offsets import Plan, ask_for_offsets, check_group, make_plan
 from kafka_job.rest import get_json
 
+from py4j.java_gateway import JavaObject
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
+LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator says there, where Flink itself knows the checkpoint
+PAUSE = 10  # seconds
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 
 
@@ -39,7 +44,10 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
     Raises:
         SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
     """
-    options, settings, savepoint = job.options, RESTARTS | job.settings, configuration.get(SAVEPOINT)
+    options, savepoint = job.options, configuration.get(SAVEPOINT)
+    settings = restarts(configuration) | job.settings
+    if options.checkpoint_dir and in_application_mode(configuration) and has_high_availability(configuration):
+        sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if options.checkpoint_dir and savepoint:
         sys.exit(f"-s {savepoint} names where to go on from, {WITHOUT_FOLDER}")
     if options.checkpoint_dir and options.bounded:
@@ -48,11 +56,66 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
         folder = Path(options.checkpoint_dir)
         return plan_in(folder, lock(folder), options, settings, job.state, on_cluster=True)
     settings = settings | place_for_checkpoints(configuration)
-    if savepoint:
+    if savepoint and savepoint != LAST_STATE:
         return plan_after(savepoint, options, settings)
     topic = ask_for_offsets(options)
     check_group(options, topic)
     return make_plan(options, settings, topic, bounded_by_flink=True)
+
+
+def restarts(configuration: dict[str, str]) -> dict[str, str]:
+    """How often Flink tries again, where its configuration does not say so."""
+    return {} if any(key.startswith("restart-strategy") for key in configuration) else RESTARTS
+
+
+def in_application_mode(configuration: dict[str, str]) -> bool:
+    """Whether a JobManager runs the script, and its cluster this job alone, as on Kubernetes."""
+    return configuration.get("execution.target") == "embedded"
+
+
+def has_high_availability(configuration: dict[str, str]) -> bool:
+    """Whether a JobManager that takes over knows the job."""
+    mode = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
+    return mode.upper() != "NONE"
+
+
+def is_recovered() -> bool:
+    """Whether a JobManager has taken over the job: in application mode Flink runs the script once more.
+
+    What the script would submit then is thrown away, and what it would check has changed while the job ran.
+    """
+    if not in_application_mode(configuration_of_flink_run()):
+        return False
+    loader = private(create_environment({})._j_stream_execution_environment, "executorServiceLoader")
+    return not private(loader, "submittedJobIds").isEmpty()
+
+
+def patiently(check: Callable[[], None]) -> None:
+    """Run a check of the set-up; in application mode until nothing is wrong any more.
+
+    Nobody sits at a terminal there, and Flink would take a script that exits for a job that has failed for good.
+
+    Raises:
+        SystemExit: something is wrong.
+    """
+    while True:
+        try:
+            return check()
+        except SystemExit as error:
+            if not UNDER_FLINK_RUN or not in_application_mode(configuration_of_flink_run()):
+                raise
+            print(f"{error} (looking again every {PAUSE} seconds)", file=sys.stderr, flush=True)
+        time.sleep(PAUSE)
+
+
+def private(java: JavaObject, name: str) -> JavaObject:
+    """The value of a private field."""
+    owner = java.getClass()
+    while name not in [field.getName() for field in owner.getDeclaredFields()]:
+        owner = owner.getSuperclass()
+    field = owner.getDeclaredField(name)
+    field.setAccessible(True)
+    return field.get(java)
 
 
 def configuration_of_flink_run() -> dict[str, str]:
@@ -71,7 +134,7 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     """
     if {DIRECTORY, OLD_DIRECTORY} & {*configuration, *configuration_of_cluster(configuration)}:
         return {}
-    address = configuration.get("rest.address", "localhost")
+    address = configuration.get("kubernetes.cluster-id") or configuration.get("rest.address", "localhost")
     if address not in ("localhost", "127.0.0.1", "::1"):
         name = f"a folder that all its machines see: flink run -D {DIRECTORY}=URI (or in its config.yaml)"
         sys.exit(f"The cluster at {address} keeps checkpoints in memory, where 5 MB are too much; name {name}")

@@ -5,7 +5,7 @@ import os
 import sys
 
 from kafka_job.checks import check_folder, check_kafka, find_connector
-from kafka_job.cluster import submit
+from kafka_job.cluster import is_recovered, patiently, submit
 from kafka_job.job import UNDER_FLINK_RUN, Build, Job
 from kafka_job.local_run import run_locally
 
@@ -38,7 +38,9 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
         SystemExit: something is wrong; one sentence says what, and what to do.
     """
     try:
-        check_set_up(options)
+        if UNDER_FLINK_RUN and is_recovered():
+            return
+        patiently(lambda: check_set_up(options))
         options.live = options.live and can_be_live()
         if not options.output and not options.live:
             print("Printing result to stdout. Use --output to specify output path.", flush=True)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -11,10 +12,15 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from broker import Broker
-from conftest import Job, Topic
-from support import expected_counts, get_json, lines, read_files
+from conftest import Cluster, Job, Topic
+from support import SCRIPT, expected_counts, get_json, lines, read_files
+from test_cluster import job_id
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 Sockets = dict[int, ipaddress.IPv4Address | ipaddress.IPv6Address]  # port -> address
@@ -43,10 +49,10 @@ def process_tree(root: int) -> set[int]:
     return tree
 
 
-def listening(process: subprocess.Popen[bytes]) -> Sockets:
+def listening(root: int) -> Sockets:
     """What a process and its descendants listen on."""
     inodes = set()
-    for pid in process_tree(process.pid):
+    for pid in process_tree(root):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             try:
                 inodes.add(str(descriptor.readlink()))
@@ -86,13 +92,13 @@ def test_a_door_to_the_network_would_be_seen() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         port = int(process.stdout.readline())
         with pytest.raises(AssertionError, match=rf"{port}: IPv4Address\('0\.0\.0\.0'\)"):
-            assert_local(listening(process))
+            assert_local(listening(process.pid))
         process.communicate(b"\n", timeout=10)
 
 
 @linux
 def test_embedded_broker_is_for_this_machine(own_broker: Broker) -> None:
-    sockets = listening(own_broker.process)
+    sockets = listening(own_broker.process.pid)
     assert own_broker.port in sockets
     assert_local(sockets)
 
@@ -112,7 +118,7 @@ def test_runs_at_once_are_for_this_machine_and_take_no_jobs(
     assert len(set(addresses)) == len(jobs)
     for job, address, output in zip(jobs, addresses, outputs, strict=True):
         job.until(lambda output=output: read_files(output) == expected_counts(records[:5]), "the closed window")
-        sockets = listening(job.process)
+        sockets = listening(job.process.pid)
         assert int(address.rpartition(":")[2]) in sockets
         assert len(sockets) >= 4, "web UI, blob server, and Java and Python to call each other"
         assert_local(sockets)
@@ -141,6 +147,80 @@ def assert_takes_no_jobs(web_ui: str) -> None:
         status, _, text = answer(web_ui + path, UPLOAD)
         assert (status, text) == (500, '{"errors":["File upload failed."]}')
     assert get_json(f"{web_ui}/jobs") == before
+
+
+# What docs/production.md says of a cluster.
+FOR_THIS_MACHINE = {
+    "rest.bind-address": "localhost",
+    "jobmanager.bind-host": "localhost",
+    "taskmanager.bind-host": "localhost",
+}
+
+
+@linux
+@pytest.mark.chaos
+def test_a_cluster_for_this_machine(new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, settings=FOR_THIS_MACHINE)
+    topic = new_topic()
+    records = topic.produce(lines("for this machine"))
+    try:
+        cluster.start()
+        run = ["--python", SCRIPT, "--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+        job_id(cluster.flink("run", *run))
+        pids = [int(pid) for file in cluster.pids.iterdir() for pid in file.read_text().split()]
+        assert len(pids) == 2
+        for pid in pids:
+            assert listening(pid)
+            assert_local(listening(pid))
+    finally:
+        cluster.stop()
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
+@pytest.mark.chaos
+def test_a_cluster_that_asks_for_certificates(new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """JobManager, TaskManagers and 'flink run' have one; nobody else is let in."""
+    authority = trustme.CA()
+    own = authority.issue_cert("localhost", key_type=trustme.KeyType.RSA)  # which Flink's cipher suites are for
+    key = serialization.load_pem_private_key(own.private_key_pem.bytes(), None)
+    certificates = [x509.load_pem_x509_certificate(pem.bytes()) for pem in (own.cert_chain_pems[0], authority.cert_pem)]
+    secret = serialization.BestAvailableEncryption(b"changeit")
+    store = pkcs12.serialize_key_and_certificates(b"flink", key, certificates[0], [certificates[1]], secret)
+    (tmp_path / "flink.p12").write_bytes(store)
+    trusted = [pkcs12.PKCS12Certificate(certificates[1], b"authority")]
+    (tmp_path / "trusted.p12").write_bytes(pkcs12.serialize_java_truststore(trusted, secret))
+    settings = {"security.ssl.rest.authentication-enabled": "true"}
+    for door in ("internal", "rest"):
+        settings |= {
+            f"security.ssl.{door}.enabled": "true",
+            f"security.ssl.{door}.keystore": tmp_path / "flink.p12",
+            f"security.ssl.{door}.keystore-password": "changeit",
+            f"security.ssl.{door}.key-password": "changeit",
+            f"security.ssl.{door}.truststore": tmp_path / "trusted.p12",
+            f"security.ssl.{door}.truststore-password": "changeit",
+        }
+    cluster = CertificateCluster(tmp_path, settings=settings)
+    topic = new_topic()
+    records = topic.produce(lines("who are you"))
+    try:
+        cluster.start()
+        run = ["--python", SCRIPT, "--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+        job_id(cluster.flink("run", *run))
+        stranger = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+        with pytest.raises(OSError, match="certificate"):
+            urllib.request.urlopen(f"https://localhost:{cluster.rest_port}/overview", timeout=10, context=stranger)
+    finally:
+        cluster.stop()
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
+class CertificateCluster(Cluster):
+    """A cluster whose REST API lets in only whom it knows; 'flink list' is one of these."""
+
+    def _has_slots(self) -> bool:
+        registered = "Registering TaskManager with ResourceID"
+        logs = "".join(file.read_text() for file in self.logs.glob("*standalonesession*.log"))
+        return registered in logs and self.flink("list").code == 0
 
 
 def test_user_without_a_name(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -87,24 +87,6 @@ def test_conda_environment_has_the_same_requirements() -> None:
     assert f"conda activate {conda['name']}" in DOCS
 
 
-def test_compose_is_pinned_and_local() -> None:
-    for service in compose["services"].values():
-        assert re.fullmatch(r"[\w-]+/[\w-]+:v\d+\.\d+\.\d+", service["image"])
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    redpanda = compose["services"]["redpanda"]
-    assert redpanda["ports"] == [f"127.0.0.1:{broker.PORT}:{broker.PORT}"]
-    assert f"external://localhost:{broker.PORT}" in " ".join(redpanda["command"])
-    assert "rpk cluster health" in redpanda["healthcheck"]["test"][1]
-
-
-@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is not installed")
-def test_compose_file_is_valid() -> None:
-    checked = subprocess.run(
-        ["docker-compose", "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert checked.returncode == 0, checked.stderr
-
-
 def test_no_python_is_said_in_one_sentence(tmp_path: Path) -> None:
     for name in ("Makefile", "requirements.txt", "constraints.txt", "build-constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)

