@@ -85,7 +85,7 @@ class Application:
             "taskmanager.memory.process.size": SPEC["taskManager"]["resource"]["memory"],
             "parallelism.default": SPEC["job"]["parallelism"],
             "rest.port": self.rest_port,
-            "metrics.reporter.prom.port": 0,  # any free one: all processes have the same address here
+            "metrics.reporter.prometheus.port": 0,  # any free one: all processes have the same address here
             "heartbeat.interval": "2 s",
             "heartbeat.timeout": "10 s",
         }
