@@ -9,6 +9,7 @@ to `run`. What is behind them, one trade a module:
     rest.py            questions to Flink's REST API
     live.py            a table of the newest rows on the screen
     cluster.py         hand a job to the cluster of 'flink run'
+    application.py     a cluster that runs the script by itself, as on Kubernetes
     checks.py          what is wrong with a set-up, one sentence each
     refusals.py        why a broker does not let us in
     kafka_config.py    TLS, passwords and other properties, from a file (--kafka-config)

@@ -3,25 +3,22 @@
 import logging
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from kafka_job.application import configuration_of_flink_run, has_high_availability, in_application_mode
 from kafka_job.checkpoints import lock, plan_after, plan_in
 from kafka_job.checks import find_connector
 from kafka_job.failures import said_in_one_sentence
-from kafka_job.job import RESTARTS, UNDER_FLINK_RUN, Job, create_environment
+from kafka_job.job import RESTARTS, Job
 from kafka_job.offsets import Plan, ask_for_offsets, check_group, make_plan
 from kafka_job.rest import get_json
 
-from py4j.java_gateway import JavaObject
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
 LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator says there, where Flink itself knows the checkpoint
-PAUSE = 10  # seconds
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 
 
@@ -66,61 +63,6 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
 def restarts(configuration: dict[str, str]) -> dict[str, str]:
     """How often Flink tries again, where its configuration does not say so."""
     return {} if any(key.startswith("restart-strategy") for key in configuration) else RESTARTS
-
-
-def in_application_mode(configuration: dict[str, str]) -> bool:
-    """Whether a JobManager runs the script, and its cluster this job alone, as on Kubernetes."""
-    return configuration.get("execution.target") == "embedded"
-
-
-def has_high_availability(configuration: dict[str, str]) -> bool:
-    """Whether a JobManager that takes over knows the job."""
-    mode = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
-    return mode.upper() != "NONE"
-
-
-def is_recovered() -> bool:
-    """Whether a JobManager has taken over the job: in application mode Flink runs the script once more.
-
-    What the script would submit then is thrown away, and what it would check has changed while the job ran.
-    """
-    if not in_application_mode(configuration_of_flink_run()):
-        return False
-    loader = private(create_environment({})._j_stream_execution_environment, "executorServiceLoader")
-    return not private(loader, "submittedJobIds").isEmpty()
-
-
-def patiently(check: Callable[[], None]) -> None:
-    """Run a check of the set-up; in application mode until nothing is wrong any more.
-
-    Nobody sits at a terminal there, and Flink would take a script that exits for a job that has failed for good.
-
-    Raises:
-        SystemExit: something is wrong.
-    """
-    while True:
-        try:
-            return check()
-        except SystemExit as error:
-            if not UNDER_FLINK_RUN or not in_application_mode(configuration_of_flink_run()):
-                raise
-            print(f"{error} (looking again every {PAUSE} seconds)", file=sys.stderr, flush=True)
-        time.sleep(PAUSE)
-
-
-def private(java: JavaObject, name: str) -> JavaObject:
-    """The value of a private field."""
-    owner = java.getClass()
-    while name not in [field.getName() for field in owner.getDeclaredFields()]:
-        owner = owner.getSuperclass()
-    field = owner.getDeclaredField(name)
-    field.setAccessible(True)
-    return field.get(java)
-
-
-def configuration_of_flink_run() -> dict[str, str]:
-    """Flink's configuration as its config.yaml and the flags of 'flink run' have it."""
-    return dict(create_environment({})._j_stream_execution_environment.getConfiguration().toMap())
 
 
 def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:

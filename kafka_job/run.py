@@ -4,8 +4,9 @@ import argparse
 import os
 import sys
 
+from kafka_job.application import is_recovered, patiently
 from kafka_job.checks import check_folder, check_kafka, find_connector
-from kafka_job.cluster import is_recovered, patiently, submit
+from kafka_job.cluster import submit
 from kafka_job.job import UNDER_FLINK_RUN, Build, Job
 from kafka_job.local_run import run_locally
 

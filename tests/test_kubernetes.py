@@ -95,8 +95,8 @@ def test_flink_knows_what_is_configured() -> None:
     configured = DEPLOYMENT["spec"]["flinkConfiguration"]
     unknown = [key for key in configured if key.encode() not in options]
     # Metrics have a name of the user's own in their keys.
-    assert unknown == ["metrics.reporter.prom.factory.class", "metrics.reporter.prom.port"]
-    factory = configured["metrics.reporter.prom.factory.class"]
+    assert unknown == ["metrics.reporter.prometheus.factory.class", "metrics.reporter.prometheus.port"]
+    factory = configured["metrics.reporter.prometheus.factory.class"]
     with zipfile.ZipFile(next((PYFLINK / "plugins" / "metrics-prometheus").glob("*.jar"))) as jar:
         assert f"{factory.replace('.', '/')}.class" in jar.namelist()
 
@@ -125,10 +125,18 @@ def test_the_secret_is_where_the_job_looks_for_it() -> None:
     assert create in (ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")
 
 
+def test_metrics_are_configured_as_on_other_clusters() -> None:
+    """But for the port, which each pod has for itself."""
+    other = yaml.safe_load((ROOT / "deploy" / "metrics.yaml").read_text("utf-8"))
+    configured = DEPLOYMENT["spec"]["flinkConfiguration"]
+    assert other.keys() <= configured.keys()
+    assert [key for key in other if other[key] != configured[key]] == ["metrics.reporter.prometheus.port"]
+
+
 def test_prometheus_asks_the_port_of_the_metrics() -> None:
     configured, service = DEPLOYMENT["spec"]["flinkConfiguration"], RESOURCES[1]["spec"]
     [port] = DEPLOYMENT["spec"]["podTemplate"]["spec"]["containers"][0]["ports"]
     [served] = service["ports"]
-    assert int(configured["metrics.reporter.prom.port"]) == port["containerPort"] == served["port"]
+    assert int(configured["metrics.reporter.prometheus.port"]) == port["containerPort"] == served["port"]
     assert served["targetPort"] == port["name"]
     assert service["selector"]["app"] == DEPLOYMENT["metadata"]["name"]
