@@ -43,12 +43,13 @@ ENTRIES = dict(re.findall(r"^### (.*)\n((?:(?!#).*\n)*)", PAGE.read_text("utf-8"
 
 
 def said_by(test: str) -> str:
-    """The texts in a test function, without its docstring, as `file::function` names it."""
+    """The texts in a test function, without its docstring, or in a table that tests go by; `file::name` names it."""
     file, _, name = test.partition("::")
-    functions = [node for node in ast.parse((ROOT / file).read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
-    [function] = [function for function in functions if function.name == name]
-    docstring = ast.get_docstring(function, clean=False)
-    constants = [node.value for node in ast.walk(function) if isinstance(node, ast.Constant)]
+    nodes = ast.parse((ROOT / file).read_text("utf-8")).body
+    functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
+    tables = {ast.unparse(node.targets[0]): node for node in nodes if isinstance(node, ast.Assign)}
+    docstring = ast.get_docstring(functions[name], clean=False) if name in functions else None
+    constants = [node.value for node in ast.walk((tables | functions)[name]) if isinstance(node, ast.Constant)]
     texts = [value for value in constants if isinstance(value, str)]
     return "\n".join(text for text in texts if text != docstring).replace("\\", "")  # some are regular expressions
 
