@@ -239,3 +239,14 @@ def test_a_cluster_without_a_folder_for_checkpoints(start_network: Callable[...,
     ended = network.flink("run", "--python", SCRIPT, *topic.arguments())
     assert ended.code == 31
     assert f"The cluster at {network.job_manager.address} keeps checkpoints in memory" in ended.stdout + ended.stderr
+
+
+def test_an_older_cluster_with_no_slot_to_spare(start_network: Callable[..., Network]) -> None:
+    """Five minutes after its start a JobManager no longer waits for slots: each try fails at once, and is counted."""
+    network = start_network(**{"resourcemanager.standalone.start-up-time": "1 s"})
+    run = Run(network)
+    run.submit(3)
+    with network.workers[0].unplugged():
+        time.sleep(OUTAGE)  # the fault itself, not a wait for something
+    run.goes_on()
+    run.counts_are_exact()
