@@ -167,7 +167,6 @@ def test_a_task_manager_without_its_link_and_slots_to_spare(start_network: Calla
         time.sleep(max(0, cut + OUTAGE - time.monotonic()))  # the fault itself, not a wait for something
     wait_for(lambda: network.rest("/overview")["taskmanagers"] == 3, "the TaskManager that is back")
     run.counts_are_exact()
-    print(run.failures())
 
 
 def test_a_task_manager_without_its_link_and_no_slot_to_spare(start_network: Callable[..., Network]) -> None:
@@ -178,7 +177,6 @@ def test_a_task_manager_without_its_link_and_no_slot_to_spare(start_network: Cal
     with network.workers[0].unplugged():
         time.sleep(OUTAGE)  # the fault itself, not a wait for something
     run.goes_on()
-    print(run.failures())
     assert run.workers() == {worker.address for worker in network.workers}
     run.counts_are_exact()
 
@@ -216,7 +214,6 @@ def test_the_job_manager_without_its_link(start_network: Callable[..., Network])
     with network.job_manager.unplugged():
         time.sleep(OUTAGE)  # the fault itself, not a wait for something
     run.goes_on()
-    print(run.failures())
     run.counts_are_exact()
 
 
@@ -239,3 +236,15 @@ def test_a_cluster_without_a_folder_for_checkpoints(start_network: Callable[...,
     ended = network.flink("run", "--python", SCRIPT, *topic.arguments())
     assert ended.code == 31
     assert f"The cluster at {network.job_manager.address} keeps checkpoints in memory" in ended.stdout + ended.stderr
+
+
+@pytest.mark.xfail(reason="RESTARTS of kafka_job/job.py gives up after five more tries", strict=True)
+def test_an_older_cluster_with_no_slot_to_spare(start_network: Callable[..., Network]) -> None:
+    """Five minutes after its start a JobManager no longer waits for slots: each try fails at once, and is counted."""
+    network = start_network(**{"resourcemanager.standalone.start-up-time": "1 s"})
+    run = Run(network)
+    run.submit(3)
+    with network.workers[0].unplugged():
+        time.sleep(OUTAGE)  # the fault itself, not a wait for something
+    run.goes_on()
+    run.counts_are_exact()

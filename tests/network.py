@@ -193,8 +193,8 @@ class Network(Cluster):
         self.job_manager.start([PYFLINK / "bin" / "jobmanager.sh", "start-foreground"], self.env_on_machines)
         for worker in self.workers:
             self.start_worker(worker)
-        wait_for(lambda: self.broker.is_up() and is_kafka(self.bootstrap_servers, timeout=2), "the broker")
-        wait_for(self._has_slots, "slots of the cluster")
+        wait_for(lambda: self.broker.is_up() and is_kafka(self.bootstrap_servers, timeout=2), "the broker", 240)
+        wait_for(self._has_slots, "slots of the cluster", 240)
 
     def _start_broker(self) -> None:
         folder = self.shared / "kafka"

@@ -1,0 +1,58 @@
+"""More state than the heap holds: RocksDB, by two lines in a script's SETTINGS, keeps it on disk."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Job, Topic
+from support import TOTALS, copy_script, get_json, lines
+from test_totals import expected_totals, last_totals
+
+pytestmark = pytest.mark.chaos
+HEAP = "-Xmx256m"
+SETTINGS = "SETTINGS = {  # Flink's configuration\n"
+ROCKSDB = '    "state.backend.type": "rocksdb",\n    "execution.checkpointing.incremental": "true",\n'
+
+
+def newest_checkpoint(job: Job) -> dict[str, Any]:
+    """What the REST API tells of it."""
+    [of_job] = get_json(f"{job.web_ui()}/jobs")["jobs"]
+    return get_json(f"{job.web_ui()}/jobs/{of_job['id']}/checkpoints")["latest"]["completed"]
+
+
+def test_running_totals_of_more_words_than_the_heap_holds(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic()
+    words = [f"word-{number:07d}-{'x' * 300}" for number in range(1_000_000)]
+    some = [" ".join(words[start : start + 1000]) for start in range(0, len(words), 1000)]
+    records = topic.produce(lines(*some, every=10))
+
+    on_heap = [*topic.arguments(), "--start", "earliest", "--output", str(tmp_path / "on-heap")]
+    ended = start_job(*on_heap, "--bounded", script=TOTALS, JVM_ARGS=HEAP).wait(600)
+    assert ended.code == 1
+    assert "Nothing of what was read is lost" in ended.stderr
+
+    (tmp_path / "rocksdb").mkdir()
+    script = copy_script(tmp_path / "rocksdb", True, SETTINGS, SETTINGS + ROCKSDB, TOTALS)
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--start", "earliest", "--output", str(output)]
+    job = start_job(*arguments, script=script, JVM_ARGS=HEAP)
+    job.until(lambda: topic.committed_records() == len(records), "all records in a checkpoint", 900)
+
+    # A checkpoint uploads what is new since the last one.
+    records += topic.produce(lines("one more", start=records[-1].timestamp + 2000))
+    job.until(lambda: topic.committed_records() == len(records), "the last record in a checkpoint")
+
+    def is_incremental() -> bool:
+        newest = newest_checkpoint(job)
+        return newest["checkpointed_size"] < newest["state_size"] / 10  # RocksDB compresses its files
+
+    job.until(is_incremental, "a checkpoint that uploads little")
+    job.process.send_signal(signal.SIGTERM)
+    ended = job.wait(600)
+    assert ended.code == 0, ended.stderr
+    assert last_totals(output) == expected_totals(records)
