@@ -19,6 +19,8 @@ DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
 LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator says there, where Flink itself knows the checkpoint
+# A bounded job has an end, for which somebody may wait: a minute of tries.
+FEWER_RESTARTS = {"restart-strategy.exponential-delay.attempts-before-reset-backoff": "10"}
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 
 
@@ -42,7 +44,7 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
         SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
     """
     options, savepoint = job.options, configuration.get(SAVEPOINT)
-    settings = restarts(configuration) | job.settings
+    settings = restarts(configuration, options.bounded) | job.settings
     if options.checkpoint_dir and in_application_mode(configuration) and has_high_availability(configuration):
         sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if options.checkpoint_dir and savepoint:
@@ -60,9 +62,11 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
     return make_plan(options, settings, topic, bounded_by_flink=True)
 
 
-def restarts(configuration: dict[str, str]) -> dict[str, str]:
+def restarts(configuration: dict[str, str], bounded: bool) -> dict[str, str]:
     """How often Flink tries again, where its configuration does not say so."""
-    return {} if any(key.startswith("restart-strategy") for key in configuration) else RESTARTS
+    if any(key.startswith("restart-strategy") for key in configuration):
+        return {}
+    return RESTARTS | FEWER_RESTARTS if bounded else RESTARTS
 
 
 def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:

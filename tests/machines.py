@@ -238,7 +238,6 @@ def test_a_cluster_without_a_folder_for_checkpoints(start_network: Callable[...,
     assert f"The cluster at {network.job_manager.address} keeps checkpoints in memory" in ended.stdout + ended.stderr
 
 
-@pytest.mark.xfail(reason="RESTARTS of kafka_job/job.py gives up after five more tries", strict=True)
 def test_an_older_cluster_with_no_slot_to_spare(start_network: Callable[..., Network]) -> None:
     """Five minutes after its start a JobManager no longer waits for slots: each try fails at once, and is counted."""
     network = start_network(**{"resourcemanager.standalone.start-up-time": "1 s"})

@@ -203,7 +203,7 @@ def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable
     buggy = copy_script(tmp_path, connectors=True, old="return shards.items()", new="return 1 // 0")
     topic = new_topic()
     topic.produce(lines("a"))
-    arguments = ["--output", str(tmp_path / "out"), *topic.arguments()]
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
     job = job_id(cluster.flink("run", "--detached", "--python", buggy, *arguments, cwd=tmp_path))
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FAILED", "the end of the job", 240)
     entries = cluster.rest(f"/jobs/{job}/exceptions?maxExceptions=20")["exceptionHistory"]["entries"]
@@ -212,7 +212,7 @@ def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable
     waits = [later - earlier for earlier, later in itertools.pairwise(failures)]
     # From 1 s to 10 s, and each try itself takes some seconds, more on a machine that has other work, too.
     assert waits[-1] > min(waits) + 4000, waits
-    assert failures[-1] - failures[0] > 55_000, "a TaskManager that is lost is noticed after 50 s"
+    assert failures[-1] - failures[0] > 55_000, "that a TaskManager is lost, Flink notices after 50 s"
 
 
 @pytest.mark.parametrize("crash", [False, True])
