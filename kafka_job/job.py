@@ -21,8 +21,8 @@ UNDER_FLINK_RUN = "PYFLINK_GATEWAY_PORT" in os.environ  # else Flink runs in a J
 RESTARTS = {
     "restart-strategy.type": "exponential-delay",  # after a failure go on from the last checkpoint, ...
     "restart-strategy.exponential-delay.max-backoff": "10 s",
-    # ... but do not try for ever. These are waits of a quarter of an hour: where a TaskManager is lost, each try may fail
-    # at once until there is another one.
+    # ... but do not try for ever. These are waits of a quarter of an hour: where a TaskManager is lost, each try may
+    # fail at once until there is another one.
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "100",
 }
 

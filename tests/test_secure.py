@@ -487,7 +487,8 @@ def test_a_password_that_changes_during_a_local_run(changing: Doors, start_job: 
 @pytest.mark.chaos
 def test_a_password_that_changes_during_a_job_on_a_cluster(changing: Doors, cluster: Cluster) -> None:
     def submit(password: str) -> str:
-        ended = cluster.flink("run", "--detached", "--python", SCRIPT, *command_for(changing, password))
+        soon = ["-D", "restart-strategy.type=fixed-delay", "-D", "restart-strategy.fixed-delay.attempts=3"]  # give up
+        ended = cluster.flink("run", "--detached", *soon, "--python", SCRIPT, *command_for(changing, password))
         assert ended.code == 0, ended.stdout + ended.stderr
         return re.search(r"JobID (\w{32})", ended.stdout)[1]
 
