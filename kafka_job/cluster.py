@@ -17,6 +17,7 @@ from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
+RETENTION = "execution.checkpointing.externalized-checkpoint-retention"
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
 LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator says there, where Flink itself knows the checkpoint
 # A bounded job has an end, for which somebody may wait: a minute of tries.
@@ -70,7 +71,7 @@ def restarts(configuration: dict[str, str], bounded: bool) -> dict[str, str]:
 
 
 def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
-    """Settings for checkpoints of any size.
+    """Settings for checkpoints of any size, that are there when they are needed.
 
     Where nothing is configured they stay in the memory of the JobManager. There, the first one in which the state of a
     subtask has more than 5 MB fails, and so does the job.
@@ -78,8 +79,10 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     Raises:
         SystemExit: nothing is configured, and this machine is not that of the cluster.
     """
-    if {DIRECTORY, OLD_DIRECTORY} & {*configuration, *configuration_of_cluster(configuration)}:
-        return {}
+    configured = configuration_of_cluster(configuration) | configuration
+    if {DIRECTORY, OLD_DIRECTORY} & configured.keys():
+        # By default Flink deletes the last checkpoint of a job that has failed for good, or was cancelled.
+        return {} if RETENTION in configured else {RETENTION: "RETAIN_ON_CANCELLATION"}
     address = configuration.get("kubernetes.cluster-id") or configuration.get("rest.address", "localhost")
     if address not in ("localhost", "127.0.0.1", "::1"):
         name = f"a folder that all its machines see: flink run -D {DIRECTORY}=URI (or in its config.yaml)"
@@ -87,7 +90,7 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     return {
         DIRECTORY: Path(tempfile.mkdtemp(prefix="checkpoints-")).as_uri(),
         # One that is left by a job that was given up can be gone on from.
-        "execution.checkpointing.externalized-checkpoint-retention": "DELETE_ON_CANCELLATION",
+        RETENTION: "DELETE_ON_CANCELLATION",
     }
 
 

@@ -284,6 +284,12 @@ def test_restarts_that_are_configured_win() -> None:
     assert cluster_run.restarts({"restart-strategy.type": "exponential-delay"}, bounded=False) == {}
 
 
+def test_the_last_checkpoint_is_kept_unless_the_configuration_says_otherwise() -> None:
+    folder = APPLICATION | {"execution.checkpointing.dir": "s3://somewhere"}
+    assert cluster_run.place_for_checkpoints(folder) == {cluster_run.RETENTION: "RETAIN_ON_CANCELLATION"}
+    assert cluster_run.place_for_checkpoints(folder | {cluster_run.RETENTION: "DELETE_ON_CANCELLATION"}) == {}
+
+
 def test_checkpoints_on_kubernetes_need_a_place() -> None:
     """The folder of a pod goes with it, and no other pod sees it."""
     with pytest.raises(SystemExit, match=r"^The cluster at word-count keeps checkpoints in memory, .*; name a folder"):

@@ -11,7 +11,19 @@ import pytest
 
 import fetch
 from conftest import Cluster, Finished, Topic
-from support import ROOT, SCRIPT, START, Record, expected_counts, lines, parse_rows, random_lines, read_files, wait_for
+from support import (
+    ROOT,
+    SCRIPT,
+    START,
+    Record,
+    checkpoints,
+    expected_counts,
+    lines,
+    parse_rows,
+    random_lines,
+    read_files,
+    wait_for,
+)
 
 
 def job_id(submitted: Finished) -> str:
@@ -126,6 +138,25 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     job = job_id(cluster.flink("run", "--detached", *restore, *run))
     wait_for(lambda: read_files(output) == expected_counts(records, window=100_000), "the rows of the window")
     assert cluster.flink("cancel", job).code == 0
+
+
+@pytest.mark.chaos
+def test_a_cancelled_job_leaves_its_last_checkpoint(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """Where a folder is configured; Flink by itself would delete it."""
+    topic = new_topic()
+    records = topic.produce(lines(*["keep"] * 5, "it"))
+    output, folder = tmp_path / "out", tmp_path / "checkpoints"
+    run = ["--python", SCRIPT, "--output", str(output), *topic.arguments()]
+    place = ["-D", f"execution.checkpointing.dir={folder.as_uri()}"]
+    job = job_id(cluster.flink("run", "--detached", *place, *run))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    assert cluster.flink("cancel", job).code == 0
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+    [last] = checkpoints(folder)
+    job_id(cluster.flink("run", *place, "-s", str(last), *run, "--bounded"))
+    assert read_files(output) == expected_counts(records)
 
 
 @pytest.mark.chaos
