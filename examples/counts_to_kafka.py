@@ -23,7 +23,6 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, positive, run, set_properties
-from kafka_job.checks import check_kafka
 
 from pyflink.common import Types
 from pyflink.common.serialization import SimpleStringSchema
@@ -79,10 +78,9 @@ def main() -> None:
         parser.error("counts go to a topic, not to files: --to-topic TOPIC in place of --output")
     if options.to_topic == options.topic:
         parser.error(f"--to-topic {options.to_topic} is the topic that is read: the job would count its own counts")
-    check_kafka(options, options.to_topic, "WRITE")  # where it is missing, Flink would wait in silence
     options.output = f"kafka://{options.to_topic}"  # that is what checkpoints belong to; no folder is looked for
     state = f"counts per window of {options.window} s in {SHARDS} shards"
-    run("counts_to_kafka", build, options, SETTINGS, state)
+    run("counts_to_kafka", build, options, SETTINGS, state, options.to_topic)
 
 
 if __name__ == "__main__":

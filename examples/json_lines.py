@@ -19,7 +19,6 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run, set_properties
-from kafka_job.checks import check_kafka
 
 from pyflink.common import Time, Types
 from pyflink.common.serialization import ByteArraySchema
@@ -112,8 +111,8 @@ def main() -> None:
     options.malformed_topic = options.malformed_topic or f"{options.topic}-malformed"
     if options.malformed_topic == options.topic:
         parser.error("--malformed-topic must be another one than --topic: the job would read what it has written")
-    check_kafka(options, options.malformed_topic, "WRITE")  # `run` checks the topic that is read
-    run("json_lines", build, options, SETTINGS, f"{options.field} per window of {options.window} s in {SHARDS} shards")
+    state = f"{options.field} per window of {options.window} s in {SHARDS} shards"
+    run("json_lines", build, options, SETTINGS, state, options.malformed_topic)
 
 
 if __name__ == "__main__":

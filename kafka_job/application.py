@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from kafka_job.job import UNDER_FLINK_RUN, create_environment
 
 from py4j.java_gateway import JavaObject
 
 PAUSE = 10  # seconds
+Result = TypeVar("Result")
 
 
 def configuration_of_flink_run() -> dict[str, str]:
@@ -38,8 +40,8 @@ def is_recovered() -> bool:
     return not private(loader, "submittedJobIds").isEmpty()
 
 
-def patiently(check: Callable[[], None]) -> None:
-    """Run a check of the set-up; in application mode until nothing is wrong any more.
+def patiently(check: Callable[[], Result]) -> Result:
+    """Do what exits where something is wrong with the set-up; in application mode until nothing is wrong any more.
 
     Nobody sits at a terminal there, and Flink would take a script that exits for a job that has failed for good.
 

@@ -304,7 +304,7 @@ def plan_in(
     return plan
 
 
-def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, str]) -> Plan:
+def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, str], topic: TopicOffsets) -> Plan:
     """The plan of a run that goes on from a savepoint, which stays as it is.
 
     Args:
@@ -312,9 +312,7 @@ def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, 
 
     Raises: as `plan_in`.
     """
-    topic = ask_for_offsets(options)
     read = checkpoint_offsets(savepoint, options.topic)
-    check_group(options, topic)
     plan = make_plan(options, settings, topic, read, bounded_by_flink=True)
     if plan.end is None and is_of_endless_run(savepoint, options.topic):
         return replace(plan, after=savepoint)  # Flink restores the source, too

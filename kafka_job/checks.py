@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from kafka_job.clients import NotInPython, python_settings
-from kafka_job.refusals import accepts_connections, errors_of_kafka_python, why_not_in
+from kafka_job.options import host_and_port
+from kafka_job.refusals import TIMEOUT, accepts_connections, errors_of_kafka_python, speaks_tls, why_not_in
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from kafka.errors import InvalidTopicError, KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from pyflink.version import __version__ as FLINK_VERSION
 
 CONNECTORS = Path(__file__).resolve().parent.parent / "connectors"
 SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java compatibility
-CHECK_TIMEOUT = 3.0  # seconds that a broker has to answer before the job starts
 
 
 def check_kafka(options: argparse.Namespace, topic: str, right: str = "READ") -> None:
@@ -42,7 +42,9 @@ def check_kafka(options: argparse.Namespace, topic: str, right: str = "READ") ->
 
 def connect(settings: dict[str, Any], bootstrap_servers: str) -> KafkaAdminClient:
     """A client of these brokers; exits with one sentence where none of them lets it in, or answers as Kafka does."""
-    timeout = int(CHECK_TIMEOUT * 1000)
+    timeout = int(TIMEOUT * 1000)
+    if "ssl_context" in settings and not any(speaks_tls(*host_and_port(one)) for one in settings["bootstrap_servers"]):
+        sys.exit(why_not_in([], settings, bootstrap_servers))  # kafka-python would wait for its handshake without end
     try:
         with errors_of_kafka_python() as errors:
             return KafkaAdminClient(**settings, bootstrap_timeout_ms=timeout, request_timeout_ms=timeout)
@@ -70,6 +72,8 @@ def check_topic(admin: KafkaAdminClient, options: argparse.Namespace, topic: str
         rights = [] if hidden else found["authorized_operations"]  # None where the broker does not tell
         if missing:
             sys.exit(missing_topic(admin, options, topic))
+        if found["error_code"] == InvalidTopicError.errno:
+            raise InvalidTopicError
         if rights is not None and right not in rights:
             why = f"has no right to {right.lower()} the topic {topic}" + hidden * ", or to know whether there is one"
             sys.exit(f"{broker} says that this client {why}; ask for the rights Describe and {right.capitalize()}")

@@ -29,7 +29,10 @@ class Refused(Exception):
         while cause.getCause():  # the last one says most
             cause = cause.getCause()
         self.kind = cause.getClass().getSimpleName()  # UnknownMemberIdException
-        super().__init__(f"{self.kind}: {cause.getMessage()}")
+        message = str(cause.getMessage())
+        if "JAAS config" in message:  # it quotes what may be the rest of a password without quotation marks
+            message = re.sub("'.*'", "'...'", message, flags=re.DOTALL)
+        super().__init__(f"{self.kind}: {message}")
 
 
 def python_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def ssl_context(properties: Properties) -> ssl.SSLContext:
         with tempfile.NamedTemporaryFile("w") as file:  # Python reads them from files alone; nobody else can read it
             file.write(f"{key}\n{properties.get('ssl.keystore.certificate.chain', '')}\n")
             file.flush()
-            context.load_cert_chain(file.name, password=properties.get("ssl.key.password", ""))
+            context.load_cert_chain(file.name, password="")
     return context
 
 

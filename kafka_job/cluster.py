@@ -1,16 +1,22 @@
 """A run on the cluster of 'flink run'."""
 
+import argparse
 import logging
 import sys
 import tempfile
 from pathlib import Path
 
-from kafka_job.application import configuration_of_flink_run, has_high_availability, in_application_mode
+from kafka_job.application import (
+    configuration_of_flink_run,
+    has_high_availability,
+    in_application_mode,
+    patiently,
+)
 from kafka_job.checkpoints import lock, plan_after, plan_in
 from kafka_job.checks import find_connector
 from kafka_job.failures import said_in_one_sentence
 from kafka_job.job import RESTARTS, Job
-from kafka_job.offsets import Plan, ask_for_offsets, check_group, make_plan
+from kafka_job.offsets import Plan, TopicOffsets, ask_for_offsets, check_group, make_plan
 from kafka_job.rest import get_json
 
 from pyflink.util.java_utils import add_jars_to_context_class_loader
@@ -56,11 +62,22 @@ def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
         folder = Path(options.checkpoint_dir)
         return plan_in(folder, lock(folder), options, settings, job.state, on_cluster=True)
     settings = settings | place_for_checkpoints(configuration)
+    topic = patiently(lambda: ask_broker(options))
     if savepoint and savepoint != LAST_STATE:
-        return plan_after(savepoint, options, settings)
-    topic = ask_for_offsets(options)
-    check_group(options, topic)
+        return plan_after(savepoint, options, settings, topic)
     return make_plan(options, settings, topic, bounded_by_flink=True)
+
+
+def ask_broker(options: argparse.Namespace) -> TopicOffsets:
+    """What the broker says of the topic, and of the group, which can be committed to.
+
+    Raises:
+        SystemExit: it does not answer, or it cannot.
+    """
+    with said_in_one_sentence():
+        topic = ask_for_offsets(options)
+        check_group(options, topic)
+        return topic
 
 
 def restarts(configuration: dict[str, str], bounded: bool) -> dict[str, str]:
@@ -83,7 +100,7 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     if {DIRECTORY, OLD_DIRECTORY} & configured.keys():
         # By default Flink deletes the last checkpoint of a job that has failed for good, or was cancelled.
         return {} if RETENTION in configured else {RETENTION: "RETAIN_ON_CANCELLATION"}
-    address = configuration.get("kubernetes.cluster-id") or configuration.get("rest.address", "localhost")
+    address = configuration.get("kubernetes.cluster-id") or address_of_cluster(configuration)
     if address not in ("localhost", "127.0.0.1", "::1"):
         name = f"a folder that all its machines see: flink run -D {DIRECTORY}=URI (or in its config.yaml)"
         sys.exit(f"The cluster at {address} keeps checkpoints in memory, where 5 MB are too much; name {name}")
@@ -94,11 +111,17 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     }
 
 
+def address_of_cluster(configuration: dict[str, str]) -> str:
+    """Where the JobManager is. Flink takes the address for RPC where there is none for REST."""
+    address = configuration.get("jobmanager.rpc.address", "localhost")
+    return address if in_application_mode(configuration) else configuration.get("rest.address", address)
+
+
 def configuration_of_cluster(configuration: dict[str, str]) -> dict[str, str]:
     """What a standalone cluster that runs already says of itself."""
     if configuration.get("execution.target") != "remote":
         return {}
-    url = f"http://{configuration.get('rest.address', 'localhost')}:{configuration.get('rest.port', 8081)}"
+    url = f"http://{address_of_cluster(configuration)}:{configuration.get('rest.port', 8081)}"
     try:
         return {setting["key"]: setting["value"] for setting in get_json(f"{url}/jobmanager/config")}
     except OSError:

@@ -39,8 +39,8 @@ def no_longer_let_in(causes: list[str]) -> str | None:
     """That a broker refuses what it has granted before, as after a change of password; None where it does not."""
     refused = re.compile(r"\S+\.kafka\.common\.errors\.\w+(?:Authentication|Authorization)Exception: (.*)")
     for why in filter(None, map(refused.match, causes)):
-        mend = "mend what has changed, or --kafka-config; then the same command goes on"
-        return f"The broker does not let this client in any more ({why[1]}); {mend}"
+        mend = "mend its rights, what has changed, or --kafka-config; then the same command goes on"
+        return f"The broker does not let this client in, or not any more ({why[1]}); {mend}"
     return None
 
 

@@ -1,9 +1,10 @@
 """How to get in: TLS, passwords and other properties of a Kafka client, from a file that Kafka's own tools take, too.
 
-The properties are those of Flink's Java client, see "Consumer Configs" in Kafka's documentation. They are not written
-anywhere, but they are part of the job that is handed to a cluster.
+The properties are those of Flink's Java client, see "Consumer Configs" in Kafka's documentation. They are in
+no log, and on no page of Flink's, but they are part of the job that is handed to a cluster.
 """
 
+import codecs
 import os
 import re
 import stat
@@ -18,14 +19,21 @@ Properties = dict[str, str]
 
 FLAGS = {"bootstrap.servers": "--bootstrap-servers", "group.id": "--group-id"}
 SET_BY_THE_JOB = {  # with others it would not count rightly
+    "acks",
     "auto.offset.reset",
     "enable.auto.commit",
+    "enable.idempotence",
     "isolation.level",
     "key.deserializer",
+    "key.serializer",
     "partition.discovery.interval.ms",
+    "transactional.id",
     "value.deserializer",
+    "value.serializer",
 }
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in Flink's connector
+ENVIRONMENT = re.compile(r"\$\{env:(\w+)\}")
 PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOTALL)
 
 
@@ -38,23 +46,30 @@ def read_config(file: str) -> Properties:
         SystemExit: the file, or one that it names, cannot be read; or it sets what is not its to set.
     """
     try:
-        with Path(file).open("rb") as opened:
-            if os.fstat(opened.fileno()).st_mode & stat.S_IROTH:
-                print(f"{file} may hold passwords, and every user can read it; run: chmod 600 {file}", file=sys.stderr)
-            written = javaproperties.load(opened)
+        written = javaproperties.loads(Path(file).read_bytes().removeprefix(codecs.BOM_UTF8).decode("latin-1"))
+        warn_of_readers(file, "may hold passwords")
     except OSError as error:
         sys.exit(f"--kafka-config {file} cannot be read: {error.strerror}")
     except ValueError:
         sys.exit(f"--kafka-config {file} has a \\u that no four hexadecimal digits follow; write a backslash as \\\\")
     check_names(written, file)
-    properties = {name: fill_in(name, value, file) for name, value in written.items()}
+    properties = {name: fill_in(name, value, file).strip() for name, value in written.items()}
     properties = {name: shade(value) for name, value in properties.items() if not name.startswith("config.providers")}
+    protocol = properties.get("security.protocol", "PLAINTEXT")
+    if protocol.upper() not in PROTOCOLS:
+        sys.exit(f"{file} says security.protocol={protocol}; there are: {', '.join(PROTOCOLS)}")
     for store in ("truststore", "keystore"):
         properties = with_pem_file(properties, f"ssl.{store}", file)
     for name in ("ssl.truststore.certificates", "ssl.keystore.certificate.chain", "ssl.keystore.key"):
         if name in properties:
             properties[name] = PEM_BLOCK.sub(in_lines, properties[name])
     return with_plain_key(properties, file)
+
+
+def warn_of_readers(file: str, why: str) -> None:
+    """Say so where every user of this machine can read a file."""
+    if Path(file).stat().st_mode & stat.S_IROTH:
+        print(f"{file} {why}, and every user can read it; run: chmod 600 {file}", file=sys.stderr)
 
 
 def check_names(properties: Properties, file: str) -> None:
@@ -64,10 +79,10 @@ def check_names(properties: Properties, file: str) -> None:
             sys.exit(f"{file} sets {name}, for which there is a flag; leave it out there: {FLAGS[name]}")
         if name in SET_BY_THE_JOB:
             sys.exit(f"{file} sets {name}, which the job sets itself, to count rightly; leave it out there")
-        if re.fullmatch(r"config\.providers\.\w+\.class", name) and not value.endswith(".EnvVarConfigProvider"):
-            sys.exit(
-                f"{file} sets {name}; of Kafka's config providers there is one here, for the environment: ${{env:NAME}}"
-            )
+        reference = re.search(r"\$\{[\w.-]+:[^}]*\}", value)
+        if reference and not ENVIRONMENT.fullmatch(reference[0]):
+            here = "of Kafka's config providers there is one here, for environment variables: ${env:NAME}"
+            sys.exit(f"{file} has {reference[0]} in {name}; {here}")
 
 
 def fill_in(name: str, value: str, file: str) -> str:
@@ -80,7 +95,7 @@ def fill_in(name: str, value: str, file: str) -> str:
         # There it stands in quotation marks, which it must not end.
         return re.sub(r"""(["'\\])""", r"\\\1", found) if name == "sasl.jaas.config" else found
 
-    return re.sub(r"\$\{env:(\w+)\}", variable, value)
+    return ENVIRONMENT.sub(variable, value)
 
 
 def shade(value: str) -> str:
@@ -97,8 +112,12 @@ def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
     path = properties.get(f"{store}.location")
     if path is None:
         return properties
+    if "-----BEGIN" in path:
+        sys.exit(f"{file} has a text in {store}.location, which names a file; a text has a property of its own")
     try:
         text = Path(path).read_text("latin-1")
+        if store == "ssl.keystore":
+            warn_of_readers(path, "holds a private key")
     except OSError as error:
         sys.exit(f"{file} names {store}.location={path}, which cannot be read: {error.strerror}")
     blocks = {match[0]: match[1] for match in PEM_BLOCK.finditer(text)}
@@ -106,7 +125,7 @@ def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
     if is_pem and not blocks:
         sys.exit(f"{path} has nothing in it that PEM files have, but {file} says {store}.type=PEM")
     if blocks and not is_pem:
-        sys.exit(f"{path} is a PEM file, and {file} does not say so; add to it: {store}.type=PEM")
+        sys.exit(f"{path} is a PEM file; {file} must say so, in capitals: {store}.type=PEM")
     if not is_pem:  # JKS or PKCS12, which Java reads where it runs
         return properties
     keys = [block for block, kind in blocks.items() if kind.endswith("PRIVATE KEY")]

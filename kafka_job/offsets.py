@@ -77,7 +77,7 @@ def ask_for_offsets(options: argparse.Namespace) -> TopicOffsets:
     """
     specification, isolation = shaded("clients.admin.OffsetSpec"), shaded("common.IsolationLevel")
     as_the_source_reads = shaded("clients.admin.ListOffsetsOptions")(isolation.READ_COMMITTED)
-    with one_sentence_for(options.group_id), java_admin(options, timeout=5) as admin:
+    with one_sentence_for(options.group_id), java_admin(options, timeout=15) as admin:
         described = admin.describeTopics([options.topic]).allTopicNames().get()[options.topic]
         partitions = [shaded("common.TopicPartition")(options.topic, one.partition()) for one in described.partitions()]
         earliest = admin.listOffsets(dict.fromkeys(partitions, specification.earliest())).all()

@@ -9,9 +9,14 @@ from typing import Any
 
 from kafka_job.options import host_and_port
 
-from kafka.errors import IllegalSaslStateError, UnsupportedSaslMechanismError
+from kafka.errors import (
+    IllegalSaslStateError,
+    KafkaTimeoutError,
+    RequestTimedOutError,
+    UnsupportedSaslMechanismError,
+)
 
-TIMEOUT = 3.0  # seconds
+TIMEOUT = 3.0  # seconds that a broker has to answer before the job starts
 # OpenSSL's X509_V_ERR_..., see the manual page of X509_STORE_CTX_get_error
 EXPIRED, OTHER_NAME, UNKNOWN_AUTHORITY = {10}, {62, 64}, {2, 18, 19, 20, 21}
 
@@ -49,8 +54,10 @@ def speaks_tls(host: str, port: int) -> bool:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), TIMEOUT) as plain, context.wrap_socket(plain):
+        with socket.create_connection((host, port), TIMEOUT) as plain, context.wrap_socket(plain, server_hostname=host):
             return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")  # that is TLS, too: it wants a certificate, or another name
     except OSError:
         return False
 
@@ -63,6 +70,8 @@ def why_not_in(errors: list[BaseException], settings: dict[str, Any], bootstrap_
         return f"No Kafka broker answers on {bootstrap_servers}; start one: docker compose up -d (or: make broker)"
     protocol = settings["security_protocol"]
     if "SSL" in protocol:
+        if not any(speaks_tls(*address) for address in addresses):
+            return f"{broker} does not speak TLS; mend --kafka-config: security.protocol=PLAINTEXT (or SASL_PLAINTEXT)"
         for error in errors:
             if why := why_not_by_tls(error, settings):
                 return f"{broker} {why}"
@@ -74,6 +83,8 @@ def why_not_in(errors: list[BaseException], settings: dict[str, Any], bootstrap_
         return f"{broker} asks for no user and password; mend --kafka-config: security.protocol={plain}"
     if any(isinstance(error, UnsupportedSaslMechanismError) for error in errors):
         return f"{broker} does not know sasl.mechanism={settings['sasl_mechanism']}; mend --kafka-config"
+    if errors and all(isinstance(error, KafkaTimeoutError | RequestTimedOutError) for error in errors):
+        return f"What listens on {bootstrap_servers} does not answer within {TIMEOUT:.0f} seconds; see what it is"
     if "SASL" in protocol:  # at times the connection is closed before kafka-python has read why
         user = f"the user {settings['sasl_plain_username']} with {settings['sasl_mechanism']}"
         return f"{broker} does not let in {user}; mend name or password in --kafka-config: sasl.jaas.config"

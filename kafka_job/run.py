@@ -24,7 +24,9 @@ PROCESS_MODE = {
 }
 
 
-def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str, str], state: str) -> None:
+def run(
+    name: str, build: Build, options: argparse.Namespace, settings: dict[str, str], state: str, to_topic: str = ""
+) -> None:
     """Run a job, on the cluster of 'flink run' or else in this process, until it ends or is stopped.
 
     Args:
@@ -34,6 +36,7 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
         settings: Flink's configuration.
         state: what the job keeps in state, in words. What must not change between a checkpoint and a run that goes on
             from it belongs here; topic, output and Flink's version are looked after.
+        to_topic: a topic that the job writes to, if it does.
 
     Raises:
         SystemExit: something is wrong; one sentence says what, and what to do.
@@ -41,7 +44,7 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
     try:
         if UNDER_FLINK_RUN and is_recovered():
             return
-        patiently(lambda: check_set_up(options))
+        patiently(lambda: check_set_up(options, to_topic))
         options.live = options.live and can_be_live()
         if not options.output and not options.live:
             print("Printing result to stdout. Use --output to specify output path.", flush=True)
@@ -54,10 +57,12 @@ def run(name: str, build: Build, options: argparse.Namespace, settings: dict[str
         sys.exit(130)
 
 
-def check_set_up(options: argparse.Namespace) -> None:
+def check_set_up(options: argparse.Namespace, to_topic: str) -> None:
     """Exit with one sentence where something is wrong."""
     find_connector()
     check_kafka(options, options.topic)
+    if to_topic:
+        check_kafka(options, to_topic, "WRITE")
     if options.output:
         check_folder("--output", options.output)
     if options.checkpoint_dir:

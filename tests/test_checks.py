@@ -39,7 +39,7 @@ def test_not_kafka(start_job: Callable[..., Job]) -> None:
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
         said = complaint(start_job("--bootstrap-servers", address))
-    assert said.startswith(f"What listens on {address} is not Kafka, or asks for user and password; say so in a file")
+    assert said.startswith(f"What listens on {address} does not answer within 3 seconds; see what it is")
 
 
 def test_missing_topic(own_broker: broker.Broker, start_job: Callable[..., Job]) -> None:

@@ -1,7 +1,9 @@
 """The file of --kafka-config, and what the two clients are given of it. No broker; tests/test_secure.py has one."""
 
 import argparse
+import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,17 @@ def test_what_makes_kafkas_own_tools_read_the_environment(tmp_path: Path, monkey
         ("group.id=mine", r"sets group\.id, for which there is a flag; leave it out there: --group-id$"),
         ("isolation.level=read_uncommitted", r"sets isolation\.level, which the job sets itself, to count rightly"),
         ("auto.offset.reset=latest", r"sets auto\.offset\.reset, which the job sets itself"),
-        ("config.providers.f.class=org.apache.kafka.common.config.provider.FileConfigProvider", r"\$\{env:NAME\}$"),
+        (
+            "ssl.key.password=${file:/etc/secrets:key}",
+            r"has \$\{file:/etc/secrets:key\} in ssl\.key\.password; of Kafka.s con",
+        ),
+        ("client.id=${env:A-B}", r"has \$\{env:A-B\} in client\.id; .* environment variables: \$\{env:NAME\}$"),
+        ("acks=0", r"sets acks, which the job sets itself"),
+        ("security.protocol=TLS", r"says security\.protocol=TLS; there are: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL$"),
+        (
+            "ssl.keystore.location=-----BEGIN KEY----- secret",
+            r"client\.properties has a text in ssl\.keystore\.location, whi",
+        ),
         ("ssl.key.password=\\u12", r"has a \\u that no four hexadecimal digits follow; write a backslash as \\\\$"),
         ("ssl.truststore.location=/nowhere.pem", r"=/nowhere\.pem, which cannot be read: No such file or directory$"),
     ],
@@ -106,6 +118,12 @@ def test_what_makes_kafkas_own_tools_read_the_environment(tmp_path: Path, monkey
 def test_what_is_refused(line: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=said):
         read_config(write(tmp_path, line))
+
+
+def test_white_space_and_a_byte_order_mark(tmp_path: Path) -> None:
+    """Kafka takes white space off, and so do editors that write such a mark."""
+    file = write(tmp_path, "\ufeffsecurity.protocol = SSL  ", "client.id=me\t")
+    assert read_config(file) == {"security.protocol": "SSL", "client.id": "me"}
 
 
 def test_no_such_file() -> None:
@@ -185,7 +203,9 @@ def test_a_store_of_another_type_than_the_file_says(store: str, tmp_path: Path) 
     pem, other = tmp_path / "ca.pem", tmp_path / "ca.jks"
     AUTHORITY.cert_pem.write_to_path(pem)
     other.write_bytes(b"\xfe\xed\xfe\xed")
-    with pytest.raises(SystemExit, match=rf"ca\.pem is a PEM file, and .* add to it: ssl\.{store}\.type=PEM$"):
+    with pytest.raises(
+        SystemExit, match=rf"ca\.pem is a PEM file; .* must say so, in capitals: ssl\.{store}\.type=PEM$"
+    ):
         read_config(write(tmp_path, f"ssl.{store}.location={pem}"))
     with pytest.raises(SystemExit, match=rf"ca\.jks has nothing in it that PEM .* says ssl\.{store}\.type=PEM$"):
         read_config(write(tmp_path, f"ssl.{store}.location={other}", f"ssl.{store}.type=PEM"))
@@ -235,3 +255,27 @@ def test_without_the_flag_it_is_plain_kafka() -> None:
         "bootstrap_servers": ["localhost:19092"],
         "security_protocol": "PLAINTEXT",
     }
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT"])
+def test_what_accepts_and_says_nothing(protocol: str) -> None:
+    login = {"sasl.mechanism": "PLAIN", "sasl.jaas.config": 'x required username="u" password="p";'}
+    with socket.create_server(("localhost", 0)) as server:
+        options = argparse.Namespace(
+            bootstrap_servers=f"localhost:{server.getsockname()[1]}",
+            kafka_config={"security.protocol": protocol, **login},
+        )
+        with pytest.raises(SystemExit, match=r"^What listens on localhost:\d+ does not answer within 3 seconds"):
+            checks.check_kafka(options, "input")
+
+
+def test_what_accepts_and_says_nothing_where_tls_is_expected() -> None:
+    """Kafka-python by itself would wait without end."""
+    with socket.create_server(("localhost", 0)) as server:
+        options = argparse.Namespace(
+            bootstrap_servers=f"localhost:{server.getsockname()[1]}", kafka_config={"security.protocol": "SSL"}
+        )
+        start = time.monotonic()
+        with pytest.raises(SystemExit, match=r"^The broker on localhost:\d+ does not speak TLS"):
+            checks.check_kafka(options, "input")
+        assert time.monotonic() - start < 30

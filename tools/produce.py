@@ -23,6 +23,7 @@ The topic is created where it is missing.
 import argparse
 import contextlib
 import re
+import ssl
 import sys
 from dataclasses import dataclass
 from datetime import datetime, time, timezone
@@ -88,7 +89,7 @@ def access_to(options: argparse.Namespace) -> dict[str, Any]:
         return python_settings(options)
     except NotInPython as error:
         sys.exit(f"This program cannot get in with {error}; Kafka's own kafka-console-producer can")
-    except ValueError as error:
+    except (ssl.SSLError, ValueError) as error:
         sys.exit(f"A certificate or key of --kafka-config is damaged, or they do not fit together: {error}")
 
 
