@@ -306,9 +306,9 @@ def has_read_all(plan: Plan, checkpoint: JavaObject) -> bool:
     try:
         read = plan.start | checkpoint_offsets(path, plan.topic)
     except Unreadable:
-        if Path(path.removeprefix("file:")).exists():
+        if Path(path.removeprefix("file:"), "_metadata").exists():
             raise
-        return False  # Flink has deleted it, since it has a newer one
+        return False  # Flink deletes it, and has begun with that file, since it has a newer one
     return all(read[partition] >= offset for partition, offset in plan.end.items())
 
 

@@ -94,6 +94,7 @@ def test_defaults() -> None:
         "live": False,
         "topic": "input",
         "bootstrap_servers": "localhost:19092",
+        "kafka_config": {},
         "group_id": "test_group",
         "max_delay": 0,
         "idle_timeout": 5,

@@ -78,7 +78,7 @@ def test_bad_arguments(
 def test_every_operator_has_a_name_and_a_uid(recipe: ModuleType, environment: StreamExecutionEnvironment) -> None:  # noqa: F811
     """Of the recipe, and of those for sliding windows and a table."""
     options = Namespace(bootstrap_servers="localhost:1", topic="input", group_id="group", max_delay=0, output="/never")
-    vars(options).update(window=10, slide=5, table={}, to_topic="counts")
+    vars(options).update(window=10, slide=5, table={}, to_topic="counts", kafka_config={})
     recipe.build(environment, options, Plan("input", start={0: 0}))
     operators = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
     assert len(operators) > 10

@@ -22,7 +22,7 @@ import trustme
 from kafka.admin import ACLOperation, ResourceType
 
 import secure_broker
-from broker import free_port, running
+from broker import free_port, is_listening, running
 from conftest import Cluster, Job, Topic
 from docs import pattern
 from secure_broker import Listener, SecureBroker, authority, certificate_chain, login, private_key, quoted, trust
@@ -433,7 +433,9 @@ def test_the_sentence_for_whom_a_running_job_is_not_let_in_any_more() -> None:
 Caused by: {kafka}.SslAuthenticationException: SSL handshake failed
 \tat org.apache.kafka.Somewhere
 Caused by: javax.net.ssl.SSLHandshakeException: PKIX path validation failed"""
-    assert why_it_failed(java).startswith("The broker does not let this client in, or not any more (SSL handshake failed); ")
+    assert why_it_failed(java).startswith(
+        "The broker does not let this client in, or not any more (SSL handshake failed); "
+    )
 
 
 @pytest.fixture
@@ -511,8 +513,10 @@ def test_a_password_that_changes_during_a_job_on_a_cluster(changing: Doors, clus
 
 def test_what_make_broker_secure_runs(tmp_path: Path) -> None:
     """It says what to run; its files are for nobody else; Ctrl-C ends it."""
-    with socket.create_server(("localhost", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
+    while is_listening(port + 1):  # it needs two in a row
+        port = free_port()
+    with socket.create_server(("localhost", port)):
         script = [sys.executable, ROOT / "tools" / "secure_broker.py", "--folder", tmp_path / "secure", "--port"]
         refused = subprocess.run([*script, str(port)], capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
@@ -522,7 +526,12 @@ def test_what_make_broker_secure_runs(tmp_path: Path) -> None:
     with printed.open("wb") as output:
         process = subprocess.Popen([*script, str(port)], stdout=output, stderr=output)
     try:
-        wait_for(lambda: "certificate.properties\n" in printed.read_text(), "the broker", 60)
+
+        def is_up() -> bool:
+            assert process.poll() is None, printed.read_text()
+            return "certificate.properties\n" in printed.read_text()
+
+        wait_for(is_up, "the broker", 60)
         assert {oct(file.stat().st_mode)[-3:] for file in (tmp_path / "secure").iterdir()} == {"600"}
         assert oct((tmp_path / "secure").stat().st_mode)[-3:] == "700"
         [send] = re.findall(r"^  (python tools/produce\.py .*)$", printed.read_text(), re.MULTILINE)
