@@ -286,6 +286,11 @@ REFUSALS = {
         lambda doors: with_store(doors, "PKCS12", doors.password(password=WRONG)),
         f"{BY_JAVA}: SaslAuthenticationException: Authentication failed ... SASL mechanism SCRAM-SHA-256",
     ),
+    "no quotation marks": (  # what Kafka says of it has the rest of the password in it
+        "PASSWORD",
+        lambda doors: doors.password(password="all").replace('"all"', f"all {WRONG}"),
+        f"{BY_JAVA}: IllegalArgumentException: Value not specified for key '...' in JAAS config",
+    ),
     "no semicolon": (
         "PASSWORD",
         lambda doors: doors.password().replace('";\n', '"\n'),
@@ -300,7 +305,9 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("fault", some_in_chaos(REFUSALS, {"wrong password, plain", "no CA", "no semicolon"}))
+@pytest.mark.parametrize(
+    "fault", some_in_chaos(REFUSALS, {"wrong password, plain", "no CA", "no semicolon", "no quotation marks"})
+)
 def test_refusals(doors: Doors, start_job: Callable[..., Job], fault: str) -> None:
     door, properties, sentence = REFUSALS[fault]
     said = refused(doors, start_job, door, properties(doors), group=re.sub(r"\W", "-", fault))
