@@ -73,7 +73,7 @@ def why_not_in(errors: list[BaseException], settings: dict[str, Any], bootstrap_
         if not any(speaks_tls(*address) for address in addresses):
             return f"{broker} does not speak TLS; mend --kafka-config: security.protocol=PLAINTEXT (or SASL_PLAINTEXT)"
         for error in errors:
-            if why := why_not_by_tls(error, settings):
+            if why := why_not_by_tls(error):
                 return f"{broker} {why}"
     elif any(speaks_tls(*address) for address in addresses):
         tls = f"security.protocol={'SASL_SSL' if 'SASL' in protocol else 'SSL (or SASL_SSL)'}"
@@ -94,7 +94,7 @@ def why_not_in(errors: list[BaseException], settings: dict[str, Any], bootstrap_
     return f"What listens on {bootstrap_servers} {why}, --kafka-config FILE"
 
 
-def why_not_by_tls(error: BaseException, settings: dict[str, Any]) -> str | None:
+def why_not_by_tls(error: BaseException) -> str | None:
     """What is wrong with certificates, as the end of a sentence; None where nothing is, as far as this error says."""
     cause = error.__context__ or (error.args[0] if error.args else None)  # of a KafkaConnectionError
     if isinstance(cause, ssl.SSLCertVerificationError):
