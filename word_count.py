@@ -37,21 +37,21 @@ SETTINGS = {  # Flink's configuration
 SHARDS = 128  # groups of words; no more workers than this can share the count
 LATE = OutputTag("late")  # marks pairs that came after their window had closed
 
-Pair = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
+Pair = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen: (6, {"hello": 2})
 
 
 def watermarks(max_delay: int, idle_timeout: int) -> WatermarkStrategy:
     """How far event time has come: the latest timestamp that was seen, less `max_delay` seconds.
 
     With 0 that is `for_monotonous_timestamps`. The slowest partition decides; one without records for `idle_timeout`
-    seconds has no say (0: it always has).
+    seconds has no say (0: it always has one).
     """
     strategy = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(max_delay))
     return strategy.with_idleness(Duration.of_seconds(idle_timeout)) if idle_timeout else strategy
 
 
 def read_lines(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> DataStream:
-    """The topic's lines, with the timestamps of their records, and watermarks between them; `batch_lines` is next."""
+    """The topic's lines, with the timestamps of their records, and watermarks between them."""
     builder = (
         KafkaSource.builder()
         .set_bootstrap_servers(options.bootstrap_servers)
@@ -60,13 +60,18 @@ def read_lines(environment: StreamExecutionEnvironment, options: argparse.Namesp
         .set_value_only_deserializer(line_schema())  # SimpleStringSchema would fail on a null value
     )
     source = plan.configure(builder).build()  # the plan says where this run begins to read, and where it ends
-    strategy = watermarks(options.max_delay, plan.idle_timeout)
+    strategy = watermarks(options.max_delay, plan.idle_timeout)  # in a bounded run no partition turns idle
     lines = environment.from_source(source, strategy, f"Kafka topic {options.topic}")
     return lines.uid(plan.source_uid)  # a uid is the name by which a checkpoint finds the state of a step again
 
 
+# Now the classic steps: flat_map, map, key_by, window, reduce. In the classic job a record is one word, its own key.
+# Here a record is a batch of lines, since a call from Flink's JVM to Python costs as much for one line as for 100,000.
+# And the key is a shard of the words, since Flink has work to do for each key of each window.
+
+
 def split_lines(lines: bytes) -> list[str]:
-    """The words of some lines: what is between white space. Bytes that are not UTF-8 become U+FFFD."""
+    """The words of a batch of lines: what is between white space. Bytes that are not UTF-8 become U+FFFD."""
     return lines.decode("utf-8", errors="replace").split()
 
 
@@ -76,6 +81,17 @@ def count_by_shard(words: Iterable[str]) -> Iterable[Pair]:
     for word, count in Counter(words).items():
         shards[crc32(word.encode()) % SHARDS][word] = count  # not hash(word): it differs from process to process
     return shards.items()
+
+
+def key_by_shard(batches: DataStream) -> KeyedStream:
+    """Split and count the words of each batch, then bring all counts of a shard to one place."""
+    # b"hello hello\nworld\n" -> ["hello", "hello", "world"]
+    words = batches.map(split_lines).name("split into words").uid("split-lines")
+    # -> (6, {"hello": 2}), (67, {"world": 1}); Flink has no type for a Counter, so Python's pickle writes it down
+    pairs = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
+    pairs.name("count in batch").uid("count-by-shard")
+    # Flink forgets in a restart how far event time had come; a late word would open its closed window again.
+    return keep_watermark(pairs.key_by(lambda pair: pair[0], key_type=Types.INT()))
 
 
 def add_counts(left: Pair, right: Pair) -> Pair:
@@ -90,26 +106,15 @@ def utc(milliseconds: int) -> str:
 
 
 class MakeRows(ProcessWindowFunction):
-    """Adds the start of the window to its counts; reduce does not know it. The rows of a shard are one text."""
+    """Adds to each count the start of its window, which reduce does not know.
+
+    The rows of a shard are one text: each record that goes back to the JVM costs more than what is in it.
+    """
 
     def process(self, shard: int, context: ProcessWindowFunction.Context, pairs: Iterable[Pair]) -> Iterator[str]:
         start = utc(context.window().start)
         for _, counts in pairs:  # one pair, which reduce has made of all
             yield "\n".join([f"{start}\t{word}\t{count}" for word, count in counts.items()])
-
-
-def key_by_shard(batches: DataStream) -> KeyedStream:
-    """The words of batches of lines, counted, all counts of a shard in the same place."""
-    # A call from Flink's JVM to Python costs as much for one line as for 100,000. So lines come in batches, each as one
-    # text: b"hello hello\nworld\n"
-    words = batches.map(split_lines).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
-
-    # The classic pair is ("hello", 1), and the word is its key. But Flink has work to do for each key of each window,
-    # however many words there are. So the key is a shard: (6, {"hello": 2}), (67, {"world": 1})
-    pairs = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
-    pairs.name("count in batch").uid("count-by-shard")
-    # Flink forgets in a restart how far event time had come; a late word would open its closed window again.
-    return keep_watermark(pairs.key_by(lambda pair: pair[0], key_type=Types.INT()))
 
 
 def count_words(batches: DataStream, window: int) -> DataStream:
@@ -142,7 +147,7 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
         FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
         .with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # no folder grows for ever
         .with_output_file_config(OutputFileConfig.builder().with_part_prefix("counts").with_part_suffix(".tsv").build())
-        # The default policy keeps a part hidden and in progress for 60 s or 128 MB.
+        # A file is complete at each checkpoint; by default it would stay hidden until it is 60 s old or has 128 MB.
         .with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
         .build()
     )
@@ -152,7 +157,8 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
 def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
     """Source, count, sink. This only draws the pipeline; `run` lets Flink execute it."""
     lines = read_lines(environment, options, plan)
-    rows = count_words(batch_lines(lines, options.window), options.window)
+    batches = batch_lines(lines, options.window)
+    rows = count_words(batches, options.window)
     write_rows(rows, options.output)
 
 
@@ -160,7 +166,9 @@ def main() -> None:
     parser = JobParser("Count the words of a Kafka topic per window of event time.")
     parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
     options = parser.parse_args()
-    run("word_count", build, options, SETTINGS, state=f"counts per window of {options.window} s in {SHARDS} shards")
+    # By this text a checkpoint is known again: a run with other windows or shards does not go on from it.
+    state = f"counts per window of {options.window} s in {SHARDS} shards"
+    run("word_count", build, options, SETTINGS, state)
 
 
 if __name__ == "__main__":

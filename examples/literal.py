@@ -28,7 +28,7 @@ from pyflink.datastream import ProcessWindowFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
 
-from word_count import utc, watermarks, write_rows  # a time as text, the strategy below, and the sink
+from word_count import utc, watermarks, write_rows  # a time as text, how far event time has come, and the sink
 
 SETTINGS = {"execution.checkpointing.interval": "3 s"}  # without checkpoints no file would ever be visible
 

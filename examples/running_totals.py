@@ -5,7 +5,8 @@
     flink run --python examples/running_totals.py
 
 A row is a second of event time in which the word was counted (UTC), the word, and its total at the end of that second.
-The highest total of a word is its newest. No word is late: it is counted in the first second that is still open.
+The highest total of a word is its newest, unless --state-ttl has forgotten the word in between. No word is late: it is
+counted in the first second that is still open.
 
     2026-11-22T14:00:07Z    hello    9
 
@@ -33,8 +34,8 @@ from word_count import SETTINGS, SHARDS, Pair, key_by_shard, read_lines, utc, wr
 class Totals(KeyedProcessFunction):
     """The totals of a shard's words, written for each second of event time in which they have changed.
 
-    Event time, and not the clock on the wall: when records are read again, after a crash or next year, the rows are
-    the same.
+    Event time, and not the clock on the wall: when records are read again, after a crash or next year, a word that is
+    in time has the same row. (The second of a late one depends on the order in which partitions are read.)
     """
 
     def __init__(self, state_ttl: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The word count of word_count.py in Flink SQL: two views and a query, and no function of our own.
+"""The word count of word_count.py in Flink SQL: two views, a query over them, and no function of our own.
 
     python examples/word_count_sql.py                              # print the counts until Ctrl-C
     python examples/word_count_sql.py --output out/ --bounded      # write them to files, stop at the topic's end
@@ -39,8 +39,9 @@ SQL_SETTINGS = {
 
 # `tables_with_lines` makes the view lines: line BYTES, event_time TIMESTAMP_LTZ(3).
 
-# A word is what stands between white space, as Python's str.split() has it: all of Unicode's, which is \s with (?U),
-# and \x1C to \x1F. DECODE puts U+FFFD where bytes are not UTF-8; for an encoded surrogate one, where Python puts three.
+# A word is what stands between white space, as in Python's str.split(): \s with (?U) is Unicode's white space, and \x1C
+# to \x1F are Python's own. The 0 is the whole match. DECODE puts U+FFFD where bytes are not UTF-8, at times fewer of
+# them than Python.
 WORDS = r"""
     CREATE TEMPORARY VIEW words AS
     SELECT event_time, word
@@ -59,6 +60,7 @@ ROWS = r"""
     SELECT CONCAT_WS(U&'\0009', DATE_FORMAT(window_start, 'yyyy-MM-dd''T''HH:mm:ss''Z'''), word, CAST(n AS STRING))
     FROM counts
 """
+# A 1 for each null value, which `report` adds up.
 NULL_VALUES = "SELECT CAST(1 AS BIGINT) FROM lines WHERE line IS NULL"
 
 

@@ -1,8 +1,6 @@
 import java.io.ByteArrayOutputStream;
-import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.StandardCharsets;
 import java.util.TreeMap;
+import org.apache.flink.shaded.guava33.com.google.common.base.Utf8;
 import org.apache.flink.streaming.api.graph.StreamConfig;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
@@ -50,7 +48,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
             return;
         }
         byte[] line = row.getBinary(0);
-        if (!isUtf8(line)) {
+        if (!Utf8.isWellFormed(line)) {
             output.collect(invalidLines, new StreamRecord(Long.valueOf(1)));
         }
         Long end = Long.valueOf((Math.floorDiv(record.getTimestamp(), window) + 1) * window - 1);
@@ -65,22 +63,6 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
         size += line.length + 1;
         if (size > limit) {
             flush(Long.MAX_VALUE);
-        }
-    }
-
-    private static boolean isUtf8(byte[] line) {
-        int ascii = 0;
-        while (ascii < line.length && line[ascii] >= 0) {
-            ascii++;
-        }
-        if (ascii == line.length) {
-            return true;
-        }
-        try {
-            StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(line, ascii, line.length - ascii));
-            return true;
-        } catch (CharacterCodingException error) {
-            return false;
         }
     }
 

@@ -28,6 +28,7 @@ to `run`. What is behind them, one trade a module:
 import sys
 from importlib.util import find_spec
 
+# Most often the environment is not active. This says so before a stack trace does.
 if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
 

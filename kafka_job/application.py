@@ -34,14 +34,14 @@ def is_recovered() -> bool:
 
     What the script would submit then is thrown away, and what it would check has changed while the job ran.
     """
-    if not in_application_mode(configuration_of_flink_run()):
+    if not UNDER_FLINK_RUN or not in_application_mode(configuration_of_flink_run()):
         return False
     loader = private(create_environment({})._j_stream_execution_environment, "executorServiceLoader")
     return not private(loader, "submittedJobIds").isEmpty()
 
 
 def patiently(check: Callable[[], Result]) -> Result:
-    """Do what exits where something is wrong with the set-up; in application mode until nothing is wrong any more.
+    """What `check` returns. In application mode it is called again, PAUSE seconds later, as long as it exits.
 
     Nobody sits at a terminal there, and Flink would take a script that exits for a job that has failed for good.
 

@@ -20,6 +20,7 @@ from pyflink.java_gateway import get_gateway
 from pyflink.version import __version__ as FLINK_VERSION
 
 OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
+OTHER_CHECKPOINT = f"{OTHER_FOLDER} (or another savepoint: flink run -s SAVEPOINT)"
 LOCK_TIMEOUT = 10.0  # seconds; the JVM of a run that was killed ends about 1 s after it
 
 
@@ -50,7 +51,7 @@ class Unreadable(SystemExit):
     """A checkpoint cannot be read; one sentence says so. No older one is taken, which would write rows again."""
 
     def __init__(self, checkpoint: Path | str, why: object) -> None:
-        super().__init__(f"The checkpoint {checkpoint} cannot be read ({why}); {OTHER_FOLDER}")
+        super().__init__(f"The checkpoint {checkpoint} cannot be read ({why}); {OTHER_CHECKPOINT}")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -67,7 +68,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def lock(folder: Path) -> int:
-    """Take a folder of checkpoints until this process ends, in whatever way, and all that it gives the file to.
+    """Take a folder of checkpoints for this run.
+
+    It is free again when this process has ended, in whatever way, and each process that it gave the file to.
 
     Returns:
         the folder's job.json as an open file.
@@ -169,19 +172,27 @@ def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
     return {partition: max(offset, 0) for partition, offset in offsets.items()}  # -2: nothing was read
 
 
-def is_of_endless_run(checkpoint: str, topic: str) -> bool:
-    """Whether a source of our usual uid can go on from a checkpoint: it read this topic alone, without an end.
+def is_of_endless_run(checkpoint: str) -> bool:
+    """Whether a source of our usual uid can go on from a checkpoint: it read without an end.
 
     Args, Raises: as `checkpoint_offsets`.
     """
     splits = sources_in(checkpoint).get(Plan.source_uid)
-    return bool(splits) and all(
-        split.getTopic() == topic and not split.getStoppingOffset().isPresent() for split, _ in splits
-    )
+    return splits is not None and not any(split.getStoppingOffset().isPresent() for split, _ in splits)
+
+
+def topics_in(checkpoint: str) -> set[str]:
+    """The topics that the Kafka sources in a checkpoint have read.
+
+    Args, Raises: as `checkpoint_offsets`.
+    """
+    return {split.getTopic() for splits in sources_in(checkpoint).values() for split, _ in splits}
 
 
 def sources_in(checkpoint: str) -> dict[str, list[tuple[JavaObject, int]]]:
-    """The Kafka sources in a checkpoint, by uid, with their partitions and how far these were read; later ones count.
+    """The Kafka sources in a checkpoint, by uid, with their partitions and how far these were read.
+
+    A partition may come twice: the later entry is right.
 
     Args, Raises: as `checkpoint_offsets`.
     """
@@ -224,8 +235,8 @@ def is_source(operator: JavaObject) -> bool:
 def splits_of_coordinator(operator: JavaObject) -> list[tuple[JavaObject, int]]:
     """All partitions that a source has found, each with the offset up to which it was read.
 
-    For one that is given to a reader that is its end, or its start where it has no end: a reader that still has it
-    knows better, see `splits_of_readers`.
+    One that was given to a reader is listed with its end, or with its start if it has no end. What the reader itself
+    says is newer, see `splits_of_readers`.
 
     Returns:
         the connector's KafkaPartitionSplit, and the offset; -2 stands for the partition's start.
@@ -312,9 +323,13 @@ def plan_after(savepoint: str, options: argparse.Namespace, settings: dict[str, 
 
     Raises: as `plan_in`.
     """
-    read = checkpoint_offsets(savepoint, options.topic)
+    others = topics_in(savepoint) - {options.topic}
+    if others:
+        mend = f"say --topic {min(others)}, or begin anew, without the savepoint"
+        sys.exit(f"The savepoint {savepoint} is of a job that reads another topic, {min(others)}; {mend}")
+    read = checkpoint_offsets(savepoint, options.topic) or None  # None: it was made before any partition was found
     plan = make_plan(options, settings, topic, read, bounded_by_flink=True)
-    if plan.end is None and is_of_endless_run(savepoint, options.topic):
+    if plan.end is None and is_of_endless_run(savepoint):
         return replace(plan, after=savepoint)  # Flink restores the source, too
     resumed = go_on(plan, savepoint, {})
     # With high availability Flink goes on from checkpoints that no plan knows of, by the usual uid.
@@ -355,4 +370,4 @@ def check_state(environment: StreamExecutionEnvironment, plan: Plan) -> None:
         if operator.getStateSize() and not is_source(operator) and str(operator.getOperatorID()) not in there:
             name = operator.getOperatorUid().orElse(None) or operator.getOperatorName().orElse("without a name")
             lost = f"the job has no operator '{name}' any more, whose state is in {plan.after}"
-            sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {OTHER_FOLDER}")
+            sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {OTHER_CHECKPOINT}")

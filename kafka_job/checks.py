@@ -10,8 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kafka_job.clients import NotInPython, python_settings
-from kafka_job.options import host_and_port
+from kafka_job.clients import NotInPython, host_and_port, python_settings
 from kafka_job.refusals import TIMEOUT, accepts_connections, errors_of_kafka_python, speaks_tls, why_not_in
 
 from kafka import KafkaAdminClient

@@ -35,6 +35,12 @@ class Refused(Exception):
         super().__init__(f"{self.kind}: {message}")
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """An address, HOST:PORT; raises ValueError where the port is not a number."""
+    host, _, port = text.strip().rpartition(":")
+    return host, int(port)
+
+
 def python_settings(options: argparse.Namespace) -> dict[str, Any]:
     """What kafka-python's clients are given.
 

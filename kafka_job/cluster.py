@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
 
 from kafka_job.application import (
@@ -21,11 +22,12 @@ from kafka_job.rest import get_json
 
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
+INTERVAL = "execution.checkpointing.interval"
 DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 RETENTION = "execution.checkpointing.externalized-checkpoint-retention"
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
-LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator says there, where Flink itself knows the checkpoint
+LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # the Kubernetes operator's word for it, where Flink knows the checkpoint
 # A bounded job has an end, for which somebody may wait: a minute of tries.
 FEWER_RESTARTS = {"restart-strategy.exponential-delay.attempts-before-reset-backoff": "10"}
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
@@ -45,13 +47,13 @@ def submit(job: Job) -> None:
 
 
 def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
-    """The plan of a run that Flink ends by itself, if it is bounded, and that others than this library may stop.
+    """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it.
 
     Raises:
         SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
     """
     options, savepoint = job.options, configuration.get(SAVEPOINT)
-    settings = restarts(configuration, options.bounded) | job.settings
+    settings = restarts(configuration, options.bounded) | job.settings | interval(configuration)
     if options.checkpoint_dir and in_application_mode(configuration) and has_high_availability(configuration):
         sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if options.checkpoint_dir and savepoint:
@@ -80,6 +82,11 @@ def ask_broker(options: argparse.Namespace) -> TopicOffsets:
         return topic
 
 
+def interval(configuration: dict[str, str]) -> dict[str, str]:
+    """How often checkpoints are made, where Flink's configuration says so: whoever runs the cluster pays for them."""
+    return {key: value for key, value in configuration.items() if key == INTERVAL}
+
+
 def restarts(configuration: dict[str, str], bounded: bool) -> dict[str, str]:
     """How often Flink tries again, where its configuration does not say so."""
     if any(key.startswith("restart-strategy") for key in configuration):
@@ -106,7 +113,7 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
         sys.exit(f"The cluster at {address} keeps checkpoints in memory, where 5 MB are too much; name {name}")
     return {
         DIRECTORY: Path(tempfile.mkdtemp(prefix="checkpoints-")).as_uri(),
-        # One that is left by a job that was given up can be gone on from.
+        # Flink keeps the last one where the job fails, and deletes it where somebody cancels the job.
         RETENTION: "DELETE_ON_CANCELLATION",
     }
 
@@ -124,5 +131,5 @@ def configuration_of_cluster(configuration: dict[str, str]) -> dict[str, str]:
     url = f"http://{address_of_cluster(configuration)}:{configuration.get('rest.port', 8081)}"
     try:
         return {setting["key"]: setting["value"] for setting in get_json(f"{url}/jobmanager/config")}
-    except OSError:
+    except (OSError, HTTPException, ValueError):
         return {}  # Flink says so when the job is submitted

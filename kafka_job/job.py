@@ -64,7 +64,7 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
 
 
 def take_modules_along() -> None:
-    """Let functions of the modules beside the script travel with the job, as the script's own functions do.
+    """Let functions of this repository's modules travel with the job, as the script's own functions do.
 
     A function is pickled with its code if it is the script's own, and by its name if it was imported. A TaskManager on
     another machine could not import it.

@@ -54,6 +54,7 @@ def read_config(file: str) -> Properties:
         sys.exit(f"--kafka-config {file} has a \\u that no four hexadecimal digits follow; write a backslash as \\\\")
     check_names(written, file)
     properties = {name: fill_in(name, value, file).strip() for name, value in written.items()}
+    # Kafka's own tools need its providers; here `fill_in` has done their work.
     properties = {name: shade(value) for name, value in properties.items() if not name.startswith("config.providers")}
     protocol = properties.get("security.protocol", "PLAINTEXT")
     if protocol.upper() not in PROTOCOLS:
@@ -99,7 +100,7 @@ def fill_in(name: str, value: str, file: str) -> str:
 
 
 def shade(value: str) -> str:
-    """The name of one of Kafka's classes, as a login module is, as the connector has it; other values as they are."""
+    """The value; where it names a class of Kafka's, as a login module does, the name of that class in the connector."""
     return SHADED + value if value.startswith("org.apache.kafka.") else value
 
 

@@ -30,7 +30,7 @@ from rich.text import Text
 
 TOP = 10  # rows of a window
 WIDTH, KEY_WIDTH, OTHER_WIDTH = 78, 26, 20  # columns of the screen: of the table, a key, all else but the bar
-KEY_BYTES = 5 * KEY_WIDTH  # a key may have a million
+KEY_BYTES = 5 * KEY_WIDTH  # how many bytes of a key are kept: it may have a million
 REFRESH = 0.25  # seconds
 ASK = 1.0  # seconds between questions to Flink
 ANSWER = 5.0  # seconds that it has for an answer
@@ -39,7 +39,8 @@ QUIET = 0.3  # seconds without a row, after which a window is taken to have all 
 NO_WATERMARK = -(2**63)  # Flink's, before the first record
 YEAR_10000 = 253_402_300_800_000  # milliseconds since the epoch
 UNITS = ((2 * 365 * 86_400, 365 * 86_400, "years"), (2 * 86_400, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
-# What is asked of Flink: the records that sources have read, how far event time has come, what is late or reported.
+# What is asked of Flink: the records that sources have read, how far event time has come, what is late or reported. The
+# last one is a metric of report.py, whose operator has its name: report_lateWords.lateWords.
 METRICS = re.compile(r"Source__.*\.numRecordsIn|.*\.(currentInputWatermark|numLateRecordsDropped)|report_(\w+)\.\2")
 WAITING = "A window closes when a record comes that is later than its end: send one more line, some seconds later."
 
@@ -168,7 +169,7 @@ class LiveTable:
 
 @contextlib.contextmanager
 def terminal_may_close() -> Iterator[None]:
-    """Let a terminal that is closed not end a stop that it has caused: nothing is shown from then on."""
+    """Go on where the terminal is closed. That asks for a stop, which an error would cut short. No more is shown."""
     try:
         yield
     except OSError:
@@ -262,7 +263,7 @@ def state_of(progress: Progress, now: float) -> Table:
 
 
 def draw(window: Window, progress: Progress | None, console: Console, now: float) -> Panel:
-    """All that is shown; of a job that has ended the rows alone, since what is known of the rest is not its end."""
+    """All that is shown; of a job that has ended the rows alone, since what Flink said last is older than its end."""
     number = max(1, min(TOP, console.height - 8))
     width = min(WIDTH, console.width)
     bar = ("█" if console.encoding.startswith("utf") else "#") * max(1, width - KEY_WIDTH - OTHER_WIDTH)

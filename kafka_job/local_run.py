@@ -32,6 +32,7 @@ from pyflink.common import JobClient
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container's init, or systemd; a closed terminal
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
 STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
+# Where uploads of jobs would go there is a file, so none can be stored.
 NO_UPLOADS = Path(__file__).resolve().parent / "no_uploads"
 
 SETTINGS = {
@@ -49,12 +50,14 @@ SETTINGS = {
     "web.upload.dir": str(NO_UPLOADS),
     "web.access-control-allow-origin": "",  # no page of another origin may read what it shows
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
-    "metrics.fetcher.update-interval": "200",  # milliseconds; see records_handed_on
-    # The last checkpoint of a run is the savepoint of its stop.
+    "metrics.fetcher.update-interval": "200",  # milliseconds; by default records_handed_on would see old numbers
+    # The savepoint of a stop is the run's last checkpoint: no other one follows it.
     "execution.checkpointing.checkpoints-after-tasks-finish": "false",
     "execution.checkpointing.timeout": "1 d",  # a stop ends with a checkpoint, after all open windows were written
 }
 ReadStdout = Callable[[IO[bytes]], None]
+# Beam serves Python processes alone, and its import takes a second or two. In this folder is a module of its name,
+# which is found first, and says that it is not there.
 WITHOUT_BEAM = Path(__file__).resolve().parent / "without_beam"
 CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
 # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
@@ -172,7 +175,7 @@ def prepare_java(with_beam: bool, keep_open: int, stdout: ReadStdout | None) -> 
         sys.path.insert(0, str(WITHOUT_BEAM))
         prepend("PYTHONPATH", str(WITHOUT_BEAM))
     logging.getLogger().addHandler(logging.NullHandler())  # what py4j and Kafka log comes as an exception as well
-    start_java_our_way(keep_open, stdout)
+    replace_popen(keep_open, stdout)
 
 
 def prepend(variable: str, value: str, separator: str = os.pathsep) -> None:
@@ -181,8 +184,12 @@ def prepend(variable: str, value: str, separator: str = os.pathsep) -> None:
     os.environ[variable] = f"{value}{separator}{others}" if others else value
 
 
-def start_java_our_way(keep_open: int, read_stdout: ReadStdout | None) -> None:
-    """Let the JVM outlive the signals that stop us, and pass on its stderr, which PyFlink throws away."""
+def replace_popen(keep_open: int, read_stdout: ReadStdout | None) -> None:
+    """Replace the Popen with which PyFlink starts its JVM.
+
+    With ours the JVM outlives the signals that stop us, keeps the file `keep_open` open, and its output is passed on:
+    stderr, which PyFlink throws away, to ours, and stdout to `read_stdout`, if there is one.
+    """
 
     def ignore_signals() -> None:
         # Java, and what it starts, leaves signals alone that are ignored when it starts. It ends when we do: its stdin
@@ -216,28 +223,31 @@ def start_java_our_way(keep_open: int, read_stdout: ReadStdout | None) -> None:
 def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
     """Wait until a plan with an end has read all, or until a stop is requested; whether it has read all.
 
+    Where Flink ends a bounded job by itself, it leaves no state to go on from. So for Flink no source has an end, and
+    here checkpoints are made, when nothing more seems to come, until one of them has read up to the end of the plan.
+
     Raises:
         Py4JJavaError: the job has failed.
     """
-    start = look = time.monotonic()
+    start = next_look = time.monotonic()
     checkpoint, handed_on = None, 0
     while not stop.requested.wait(0.05):
         if has_ended(running):
             sys.exit(STOPPED_BY_OTHERS)
         now = time.monotonic()
-        if plan.end is None or now < look:
+        if plan.end is None or now < next_look:
             continue
         if checkpoint is None:
             before, handed_on = handed_on, records_handed_on(running)
             if handed_on == before or now - start < 1:
                 checkpoint = trigger_checkpoint(running)
             else:
-                look = now + 0.5  # a checkpoint costs something: none is made for this while there is more to read
+                next_look = now + 0.5  # a checkpoint costs something: none is made for this while there is more to read
         elif checkpoint.isDone():
             if has_read_all(plan, checkpoint):
                 return True
             checkpoint = None
-            look = now + min(3.0, 0.1 + (now - start) / 4)
+            next_look = now + min(3.0, 0.1 + (now - start) / 4)
     return False
 
 
@@ -245,7 +255,7 @@ def records_handed_on(running: JobClient) -> int:
     """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
     try:
         source, *_ = get_json(job_url(running))["vertices"]
-    except (OSError, HTTPException):
+    except (OSError, HTTPException, ValueError):
         return -1
     return source["metrics"]["write-records"]
 

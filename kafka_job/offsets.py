@@ -58,6 +58,7 @@ class Plan:
         set_properties(source, self.kafka_config)
         source.set_starting_offsets(self._initializer(self.start))
         if self.end is not None:
+            # Both stop before `end`. With set_unbounded Flink goes on after that, until the job is stopped.
             set_end = source.set_bounded if self.bounded else source.set_unbounded
             set_end(self._initializer(self.end))
         return source
@@ -104,7 +105,7 @@ def missing_records(start: Offsets, first: Offsets) -> int:
 
 
 def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> None:
-    """Exit with one sentence where more was read than there is; say so where what was not read is gone.
+    """Exit with one sentence where `start` is behind the topic's end; say how many records are gone before it.
 
     Args:
         who: has read up to `start`.
@@ -138,7 +139,8 @@ def make_plan(
     else:
         # A partition that no one knew of was added since, so nothing of it was read.
         start = dict.fromkeys(topic.first, 0) | read
-        check_start(start, topic, "the checkpoint", "choose another folder: --checkpoint-dir DIR")
+        anew = "choose another folder: --checkpoint-dir DIR (after -s: leave it out)"
+        check_start(start, topic, "the checkpoint", anew)
     plan = Plan(options.topic, start, settings=settings, kafka_config=options.kafka_config)
     if options.bounded:
         return replace(plan, end=topic.end, bounded=bounded_by_flink)
@@ -160,7 +162,9 @@ def commit_offsets(options: argparse.Namespace, offsets: Offsets) -> None:
 
 
 def check_group(options: argparse.Namespace, topic: TopicOffsets) -> None:
-    """Exit with one sentence where the group's offsets cannot be committed; found out by committing what it has.
+    """Exit with one sentence where the group's offsets cannot be committed.
+
+    This is found out by committing those that it has; for a partition without any, the topic's first one.
 
     Raises:
         SystemExit: they cannot.

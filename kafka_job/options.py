@@ -1,9 +1,12 @@
 """The command line: the flags that every job has. A script adds its own with `add_argument`."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kafka_job.application import is_recovered
+from kafka_job.clients import host_and_port
 from kafka_job.kafka_config import read_config
 
 BROKERS = "localhost:19092"
@@ -21,12 +24,6 @@ def not_negative(text: str) -> int:
     if int(text) < 0:
         raise ValueError
     return int(text)
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """An address, HOST:PORT; raises ValueError where the port is not a number."""
-    host, _, port = text.strip().rpartition(":")
-    return host, int(port)
 
 
 def broker_list(text: str) -> str:
@@ -131,6 +128,8 @@ class JobParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         """The options as values; `args` are those of the command line if None."""
+        if is_recovered():  # the job goes on with what it was started with, whatever has become of a file since
+            sys.exit()
         values = super().parse_args(args)
         values.kafka_config = values.kafka_config or {}
         if values.no_drain and not values.checkpoint_dir:

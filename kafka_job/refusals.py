@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from kafka_job.options import host_and_port
+from kafka_job.clients import host_and_port
 
 from kafka.errors import (
     IllegalSaslStateError,

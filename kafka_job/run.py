@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from kafka_job.application import is_recovered, patiently
+from kafka_job.application import patiently
 from kafka_job.checks import check_folder, check_kafka, find_connector
 from kafka_job.cluster import submit
 from kafka_job.job import UNDER_FLINK_RUN, Build, Job
@@ -42,8 +42,6 @@ def run(
         SystemExit: something is wrong; one sentence says what, and what to do.
     """
     try:
-        if UNDER_FLINK_RUN and is_recovered():
-            return
         patiently(lambda: check_set_up(options, to_topic))
         options.live = options.live and can_be_live()
         if not options.output and not options.live:

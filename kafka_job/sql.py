@@ -4,10 +4,8 @@ from kafka_job.watermarks import keep_watermark
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.java_gateway import get_gateway
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 from pyflink.table.types import DataType, _to_java_data_type
-from pyflink.util.java_utils import to_jarray
 
 
 def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream) -> StreamTableEnvironment:
@@ -17,7 +15,6 @@ def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream
         lines: stream of rows of `line_schema`, with event-time timestamps and watermarks.
     """
     tables = StreamTableEnvironment.create(environment)
-    number_operators_from_one(tables)
     schema = (
         Schema.new_builder()
         .column("line", DataTypes.BYTES())
@@ -28,18 +25,6 @@ def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream
     # SQL has the watermark in its state, but a drain while the source is idle would not close its windows.
     tables.create_temporary_view("lines", tables.from_data_stream(keep_watermark(lines), schema))
     return tables
-
-
-def number_operators_from_one(tables: StreamTableEnvironment) -> None:
-    """Let SQL make the same uids for each job of this process.
-
-    They begin with a number, which goes on from job to job. A stop with drain plans the job once more: its operators
-    would not find their state. Flink has a method that starts again at 1, for its own tests.
-    """
-    jvm = get_gateway().jvm
-    planner = tables._j_tenv.getPlanner().getClass().getClassLoader()
-    numbers = planner.loadClass("org.apache.flink.table.planner.plan.nodes.exec.ExecNodeContext")
-    numbers.getMethod("resetIdCounter", to_jarray(jvm.Class, [])).invoke(None, to_jarray(jvm.Object, []))
 
 
 def query(tables: StreamTableEnvironment, sql: str, data_type: DataType) -> DataStream:

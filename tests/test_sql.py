@@ -56,7 +56,7 @@ def test_kill(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tm
 
 @pytest.mark.parametrize("drain", [True, False])
 def test_stop(drain: bool, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
-    """With drain the job is planned a second time in the same process, and its uids must be the same."""
+    """The next run goes on: with drain behind all windows, without it in the one that is open."""
     topic = new_topic()
     records = topic.produce(lines(*["closed"] * 5, "open"))
     output = tmp_path / "out"
