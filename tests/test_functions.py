@@ -1,6 +1,7 @@
 """The pure functions of the job and of its tools, and what the job says where its set-up is wrong."""
 
 import os
+import pickle
 import pwd
 import stat
 import subprocess
@@ -64,6 +65,22 @@ def test_a_word_has_the_same_shard_in_every_process() -> None:
     """Python's own hash of a string differs from process to process."""
     [(shard, _)] = word_count.count_by_shard(["hello"])
     assert shard == 6
+
+
+def test_a_hot_word_is_cheap() -> None:
+    """However often a word comes, it is in a batch once, and in a window once."""
+    words = ["hot"] * 100_000 + [f"word{number}" for number in range(1_000)]
+    batches = [list(word_count.count_by_shard(words)) for _ in range(3)]
+    assert all(len(pairs) <= word_count.SHARDS for pairs in batches)
+    assert sum(len(counts) for _, counts in batches[0]) == 1_001
+    state: dict[int, word_count.Pair] = {}
+    sizes = []
+    for pairs in batches:
+        for pair in pairs:
+            state[pair[0]] = word_count.add_counts(state[pair[0]], pair) if pair[0] in state else pair
+        sizes.append(sum(len(pickle.dumps(counts)) for _, counts in state.values()))
+    assert sizes[2] < 1.1 * sizes[0], "more of the same words make a window larger"
+    assert sum(counts["hot"] for _, counts in state.values()) == 300_000
 
 
 def test_counts_add_up() -> None:

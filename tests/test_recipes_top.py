@@ -131,14 +131,16 @@ def test_flink_run_until_it_is_drained(cluster: Cluster, new_topic: Callable[...
     """Three workers, each with a partition; the source is idle in between, and at the stop."""
     topic = new_topic(partitions=3)
     output = tmp_path / "out"
-    run = ["--python", TOP_TEN, "--output", str(output), "--idle-timeout", "1", *topic.arguments()]
+    run = ["--python", TOP_TEN, "--output", str(output), "--idle-timeout", "2", *topic.arguments()]
     job = job_id(cluster.flink("run", "--detached", "-p", "3", *run, cwd=tmp_path))
     records: list[Record] = []
     for start in range(START, START + 40_000, 20_000):
         closed = expected_rows(records)
-        for partition in range(3):
-            words = random_lines(start + partition, 60, partitions=1, start=start)
-            records += topic.produce([Record(line.value, line.timestamp, partition) for line in words])
+        # All at once: a partition whose records come a second after those of the others finds its windows closed.
+        words = [random_lines(start + partition, 60, partitions=1, start=start) for partition in range(3)]
+        records += topic.produce(
+            [Record(line.value, line.timestamp, partition) for partition in range(3) for line in words[partition]]
+        )
         wait_for(lambda closed=closed: read_rows(output) == closed, "the rows of the windows that are closed now")
     wait_for(lambda: topic.committed_records() == len(records), "all records in a checkpoint")
     assert cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job).code == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Cluster, Job, Topic
-from support import ROOT, START, TOTALS, Record, checkpoints, get_json, lines, random_lines
+from support import ROOT, START, TOTALS, Record, checkpoints, get_json, lines, random_lines, wait_for
 from test_cluster import job_id
 
 
@@ -92,6 +92,23 @@ def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: 
     records = topic.produce(random_lines(9, 500, partitions=3))
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
     job_id(cluster.flink("run", "-p", "2", "--python", TOTALS, *arguments))
+    assert last_totals(tmp_path / "out") == expected_totals(records)
+
+
+@pytest.mark.chaos
+def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """One subtask, then three, then two: the totals move with their shards."""
+    topic = new_topic(partitions=3)
+    records: list[Record] = []
+    run = ["--python", TOTALS, "--output", str(tmp_path / "out"), "--max-delay", "60", *topic.arguments()]
+    restore: list[str] = []
+    for number, parallelism in enumerate([1, 3, 2]):
+        records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
+        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
+        wait_for(lambda read=600 * (number + 1): topic.committed_records() == read, "all records in a checkpoint")
+        stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
+        restore = ["-s", re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]]
+    job_id(cluster.flink("run", *restore, *run, "--bounded"))
     assert last_totals(tmp_path / "out") == expected_totals(records)
 
 
