@@ -180,6 +180,26 @@ def test_windows_of_another_length_from_a_drained_savepoint(
 
 
 @pytest.mark.chaos
+def test_rocksdb_by_configuration_alone(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """As docs/operations.md says; the job goes on from one of its checkpoints."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(random_lines(30, 400, partitions=2))
+    folder = tmp_path / "checkpoints"
+    rocksdb = ["-D", "state.backend.type=rocksdb", "-D", "execution.checkpointing.incremental=true"]
+    place = ["-D", f"execution.checkpointing.dir={folder.as_uri()}"]
+    run = ["--python", SCRIPT, "--output", str(tmp_path / "out"), "--window", "1000", *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", *rocksdb, *place, *run))
+    wait_for(lambda: topic.committed_records() == 400, "all records in a checkpoint")
+    assert cluster.rest(f"/jobs/{job}/checkpoints/config")["state_backend"] == "EmbeddedRocksDBStateBackend"
+    assert cluster.flink("cancel", job).code == 0
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+    [last] = checkpoints(folder)
+    records += topic.produce(random_lines(31, 400, partitions=2, start=START + 20_000))
+    job_id(cluster.flink("run", *rocksdb, *place, "-s", str(last), *run, "--bounded"))
+    assert read_files(tmp_path / "out") == expected_counts(records, window=1000)
+
+
+@pytest.mark.chaos
 def test_a_savepoint_of_another_topic_is_refused(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """More state than the heap holds: RocksDB, by two lines in a script's SETTINGS, keeps it on disk."""
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ def test_running_totals_of_more_words_than_the_heap_holds(
     ended = start_job(*on_heap, "--bounded", script=TOTALS, JVM_ARGS=HEAP).wait(600)
     assert ended.code == 1
     assert "Nothing of what was read is lost" in ended.stderr
+    assert re.search("OutOfMemoryError|out of memory|GC overhead", ended.stderr), ended.stderr
 
     (tmp_path / "rocksdb").mkdir()
     script = copy_script(tmp_path / "rocksdb", True, SETTINGS, SETTINGS + ROCKSDB, TOTALS)
