@@ -15,6 +15,17 @@ from py4j.protocol import Py4JJavaError
 from pyflink.java_gateway import get_gateway
 
 PASSWORDS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")  # SASL mechanisms; kafka-python needs no other library for them
+# Those of the properties that say how to get in that kafka-python is given.
+SECURITY_PROPERTIES = {"security.protocol"}
+SASL_PROPERTIES = {"sasl.mechanism", "sasl.jaas.config"}
+SSL_PROPERTIES = {
+    "ssl.endpoint.identification.algorithm",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
+    "ssl.truststore.type",
+}
 
 
 class NotInPython(Exception):
@@ -49,6 +60,7 @@ def python_settings(options: argparse.Namespace) -> dict[str, Any]:
         ssl.SSLError, ValueError: a certificate or a key is damaged, or does not fit.
     """
     properties = options.kafka_config
+    check_known(properties, "security.", SECURITY_PROPERTIES)
     protocol = properties.get("security.protocol", "PLAINTEXT").upper()
     settings = {"bootstrap_servers": options.bootstrap_servers.split(","), "security_protocol": protocol}
     if "client.id" in properties:
@@ -64,13 +76,19 @@ def password_settings(properties: Properties) -> dict[str, str]:
     """Mechanism, user and password, from a login module's options.
 
     Raises:
-        NotInPython: another mechanism, or no such options.
+        NotInPython: another mechanism, or no such options, or others that kafka-python does not know.
     """
     mechanism = properties.get("sasl.mechanism", "GSSAPI")  # Kafka's default, which is Kerberos
     if mechanism not in PASSWORDS:
         raise NotInPython(f"sasl.mechanism={mechanism}")
+    check_known(properties, "sasl.", SASL_PROPERTIES)
     login = properties.get("sasl.jaas.config", "")
     options = re.findall(r"""(\w+)=(["'])((?:(?!\2)[^\\]|\\.)*)\2""", login, re.DOTALL)
+    escaped = {one for _, _, value in options for one in re.findall(r"\\(.)", value, re.DOTALL)}
+    if escaped & set("abfnrtv01234567"):  # to Java, \t is a tab, and \101 an A
+        raise NotInPython("a sasl.jaas.config with a backslash before a letter or a digit")
+    if "tokenauth" in login:
+        raise NotInPython("a sasl.jaas.config with tokenauth")
     quoted = {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, _, value in options}
     if not {"username", "password"} <= quoted.keys():
         raise NotInPython('a sasl.jaas.config without username="..." and password="..."')
@@ -81,16 +99,24 @@ def password_settings(properties: Properties) -> dict[str, str]:
     }
 
 
+def check_known(properties: Properties, prefix: str, known: set[str]) -> None:
+    """Raise NotInPython where a property with this prefix is not among those that kafka-python is given."""
+    for name in properties:
+        if name.startswith(prefix) and name not in known:
+            raise NotInPython(name)
+
+
 def ssl_context(properties: Properties) -> ssl.SSLContext:
     """Whom to trust, and who we are.
 
     Raises:
-        NotInPython: a store that is not of the type PEM.
+        NotInPython: a store that is not of the type PEM, or a property that kafka-python does not know.
         ssl.SSLError, ValueError: a certificate or a key is damaged, or does not fit.
     """
     for store in ("ssl.truststore", "ssl.keystore"):
         if f"{store}.location" in properties:  # a PEM file has become a text
             raise NotInPython(f"{store}.type={properties.get(f'{store}.type', 'JKS')}")
+    check_known(properties, "ssl.", SSL_PROPERTIES)
     context = ssl.create_default_context(cadata=properties.get("ssl.truststore.certificates"))
     # Set, and empty, it lets a broker have a certificate for any name.
     context.check_hostname = properties.get("ssl.endpoint.identification.algorithm", "https") != ""

@@ -5,6 +5,7 @@ no log, and on no page of Flink's, but they are part of the job that is handed t
 """
 
 import codecs
+import logging
 import os
 import re
 import stat
@@ -17,16 +18,29 @@ import javaproperties
 
 Properties = dict[str, str]
 
+
+class Hidden(Properties):
+    """Properties that show no values where they are printed, as in the repr of a script's options."""
+
+    def __repr__(self) -> str:
+        return "<properties of --kafka-config>"
+
+
 FLAGS = {"bootstrap.servers": "--bootstrap-servers", "group.id": "--group-id"}
-SET_BY_THE_JOB = {  # with others it would not count rightly
+SET_BY_THE_JOB = {  # with others it would not count rightly, or show less of itself
     "acks",
     "auto.offset.reset",
+    "client.id.prefix",
+    "commit.offsets.on.checkpoint",
     "enable.auto.commit",
     "enable.idempotence",
+    "group.instance.id",
     "isolation.level",
     "key.deserializer",
     "key.serializer",
     "partition.discovery.interval.ms",
+    "register.consumer.metrics",
+    "transaction.timeout.ms",
     "transactional.id",
     "value.deserializer",
     "value.serializer",
@@ -34,17 +48,22 @@ SET_BY_THE_JOB = {  # with others it would not count rightly
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in Flink's connector
 ENVIRONMENT = re.compile(r"\$\{env:(\w+)\}")
+REFERENCE = re.compile(r"\$\{([\w.-]+):[^}]*\}")  # to what one of Kafka's config providers has
+# What they log at DEBUG has passwords in it: settings, and what is sent to a broker. (PyFlink itself silences py4j's.)
+LOG_SECRETS = ("kafka.admin.client", "kafka.net.connection", "kafka.protocol.parser")
 PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOTALL)
 
 
 def read_config(file: str) -> Properties:
     """The properties in a file, for argparse.
 
-    Environment variables are filled in, and PEM files: workers on other machines have neither.
+    Environment variables are filled in, and PEM files: workers on other machines have neither. From now on Python's
+    log does not get what would show them.
 
     Raises:
         SystemExit: the file, or one that it names, cannot be read; or it sets what is not its to set.
     """
+    hide_from_log()
     try:
         written = javaproperties.loads(Path(file).read_bytes().removeprefix(codecs.BOM_UTF8).decode("latin-1"))
         warn_of_readers(file, "may hold passwords")
@@ -55,7 +74,9 @@ def read_config(file: str) -> Properties:
     check_names(written, file)
     properties = {name: fill_in(name, value, file).strip() for name, value in written.items()}
     # Kafka's own tools need its providers; here `fill_in` has done their work.
-    properties = {name: shade(value) for name, value in properties.items() if not name.startswith("config.providers")}
+    properties = {
+        name: shade(name, value) for name, value in properties.items() if not name.startswith("config.providers")
+    }
     protocol = properties.get("security.protocol", "PLAINTEXT")
     if protocol.upper() not in PROTOCOLS:
         sys.exit(f"{file} says security.protocol={protocol}; there are: {', '.join(PROTOCOLS)}")
@@ -64,7 +85,18 @@ def read_config(file: str) -> Properties:
     for name in ("ssl.truststore.certificates", "ssl.keystore.certificate.chain", "ssl.keystore.key"):
         if name in properties:
             properties[name] = PEM_BLOCK.sub(in_lines, properties[name])
-    return with_plain_key(properties, file)
+    return Hidden(with_plain_key(properties, file))
+
+
+def hide_from_log() -> None:
+    """Let the loggers that would show passwords leave out what they log at DEBUG, whatever their level is."""
+    for name in LOG_SECRETS:
+        logging.getLogger(name).addFilter(above_debug)
+
+
+def above_debug(record: logging.LogRecord) -> bool:
+    """A filter of a logger."""
+    return record.levelno > logging.DEBUG
 
 
 def warn_of_readers(file: str, why: str) -> None:
@@ -80,10 +112,10 @@ def check_names(properties: Properties, file: str) -> None:
             sys.exit(f"{file} sets {name}, for which there is a flag; leave it out there: {FLAGS[name]}")
         if name in SET_BY_THE_JOB:
             sys.exit(f"{file} sets {name}, which the job sets itself, to count rightly; leave it out there")
-        reference = re.search(r"\$\{[\w.-]+:[^}]*\}", value)
-        if reference and not ENVIRONMENT.fullmatch(reference[0]):
-            here = "of Kafka's config providers there is one here, for environment variables: ${env:NAME}"
-            sys.exit(f"{file} has {reference[0]} in {name}; {here}")
+        for reference in REFERENCE.finditer(value):
+            if not ENVIRONMENT.fullmatch(reference[0]):  # it may be a part of a password: most of it is not shown
+                here = "of Kafka's config providers there is one here, for environment variables: ${env:NAME}"
+                sys.exit(f"{file} has ${{{reference[1]}:...}} in {name}; {here}")
 
 
 def fill_in(name: str, value: str, file: str) -> str:
@@ -93,15 +125,23 @@ def fill_in(name: str, value: str, file: str) -> str:
         found = os.environ.get(reference[1])
         if found is None:
             sys.exit(f"{file} names the environment variable {reference[1]}, which is not set; export it first")
-        # There it stands in quotation marks, which it must not end.
-        return re.sub(r"""(["'\\])""", r"\\\1", found) if name == "sasl.jaas.config" else found
+        if name != "sasl.jaas.config":
+            return found
+        if "\n" in found or "\r" in found:  # Java reads no further there
+            mend = "as the last line of a file has; leave it out: printf %s in place of echo"
+            sys.exit(f"{file} names the environment variable {reference[1]}, which has a line end, {mend}")
+        return re.sub(r"""(["'\\])""", r"\\\1", found)  # it stands in quotation marks, which it must not end
 
     return ENVIRONMENT.sub(variable, value)
 
 
-def shade(value: str) -> str:
-    """The value; where it names a class of Kafka's, as a login module does, the name of that class in the connector."""
-    return SHADED + value if value.startswith("org.apache.kafka.") else value
+def shade(name: str, value: str) -> str:
+    """The value; where it names classes of Kafka's, as a login module does, the names that they have in the connector.
+
+    `name`: that of the property. Some are lists; what is behind a comma in a login module's options may be a password.
+    """
+    start = "^" if name == "sasl.jaas.config" else r"(?:^|,)\s*"
+    return re.sub(rf"({start})(?=org\.apache\.kafka\.)", rf"\1{SHADED}", value)
 
 
 def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
@@ -127,8 +167,9 @@ def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
         sys.exit(f"{path} has nothing in it that PEM files have, but {file} says {store}.type=PEM")
     if blocks and not is_pem:
         sys.exit(f"{path} is a PEM file; {file} must say so, in capitals: {store}.type=PEM")
-    if not is_pem:  # JKS or PKCS12, which Java reads where it runs
-        return properties
+    if not is_pem:  # JKS or PKCS12, which Java reads where it runs, in another working directory
+        # Not `resolve`: in a container it may be a link, to a file whose name changes.
+        return properties | {f"{store}.location": str(Path(path).absolute())}
     keys = [block for block, kind in blocks.items() if kind.endswith("PRIVATE KEY")]
     certificates = "\n".join(block for block in blocks if block not in keys)
     others = {name: value for name, value in properties.items() if name != f"{store}.location"}

@@ -6,8 +6,9 @@ import ssl
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
-from kafka_job import JobParser, checks, clients
+from kafka_job import JobParser, Plan, checks, clients
 from kafka_job.kafka_config import fill_in, read_config
 
 import pytest
@@ -20,12 +21,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from py4j.protocol import Py4JJavaError
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
 
 from secure_broker import certificate_chain, private_key
+from test_pipeline import environment  # noqa: F401
 
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 SHADED_SCRAM = f"org.apache.flink.kafka.shaded.{SCRAM}"
 AUTHORITY = trustme.CA()
+LOGIN_LINE = 'x required username="u" password="p";'
+LOGIN = {"sasl.mechanism": "PLAIN", "sasl.jaas.config": LOGIN_LINE}
 
 
 def write(folder: Path, *properties: str) -> str:
@@ -64,8 +71,12 @@ def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("mark", ["'", '"'])
-@given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
-def test_any_password_from_the_environment(mark: str, password: str) -> None:
+@given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1))
+def test_any_password_from_the_environment(
+    mark: str,
+    password: str,
+    environment: StreamExecutionEnvironment,  # noqa: F811
+) -> None:
     """It stands in quotation marks, and may have some, or backslashes, or what looks like another variable."""
     text = f"{SCRAM} required username={mark}u{mark} password={mark}${{env:PASSWORD}}{mark};"
     with pytest.MonkeyPatch.context() as patch:
@@ -74,6 +85,44 @@ def test_any_password_from_the_environment(mark: str, password: str) -> None:
         assert fill_in("ssl.key.password", "${env:PASSWORD}", "file") == password
     login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.jaas.config": filled}
     assert settings(login)["sasl_plain_password"] == password
+    assert password_in_java(filled) == password
+
+
+def password_in_java(login: str) -> str:
+    """The password that Kafka's Java client finds in a sasl.jaas.config; raises Py4JJavaError where it finds none."""
+    config = get_gateway().jvm.java.util.HashMap()
+    config["sasl.jaas.config"] = clients.shaded("common.config.types.Password")(login)
+    context = clients.shaded("common.security.JaasContext").loadClientContext(config)
+    return context.configurationEntries()[0].getOptions()["password"]
+
+
+@given(parts=st.lists(st.characters(codec="utf-8", exclude_characters='"\\\n\r') | st.from_regex(r"(?s)\A\\.\Z")))
+def test_what_is_typed_in_quotation_marks(
+    parts: list[str],
+    environment: StreamExecutionEnvironment,  # noqa: F811
+) -> None:
+    """Either both clients read the same password, or kafka-python is not asked."""
+    typed = f'{SCRAM} required username="u" password="{"".join(parts)}";'
+    try:
+        found = clients.password_settings({"sasl.mechanism": "PLAIN", "sasl.jaas.config": typed})
+    except clients.NotInPython:
+        return
+    assert found["sasl_plain_password"] == password_in_java(typed)
+
+
+@pytest.mark.parametrize("password", ["one\n", "two\r\n", "in\nit"])
+def test_a_line_end_in_a_password(password: str, environment: StreamExecutionEnvironment, tmp_path: Path) -> None:  # noqa: F811
+    """Java cannot read it, so it is refused; a private key has some."""
+    with pytest.raises(Py4JJavaError):
+        password_in_java(f'{SCRAM} required username="u" password="{password}";')
+    lines = f'sasl.jaas.config={SCRAM} required username="u" password="${{env:PASSWORD}}";', "client.id=${env:PASSWORD}"
+    file = write(tmp_path, *lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PASSWORD", password)
+        said = rf"^{file} names the environment variable PASSWORD, which has a line end, .* in place of echo$"
+        with pytest.raises(SystemExit, match=said):
+            read_config(file)
+        assert read_config(write(tmp_path, lines[1])) == {"client.id": password.strip()}
 
 
 def test_a_variable_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,12 +149,15 @@ def test_what_makes_kafkas_own_tools_read_the_environment(tmp_path: Path, monkey
         ("group.id=mine", r"sets group\.id, for which there is a flag; leave it out there: --group-id$"),
         ("isolation.level=read_uncommitted", r"sets isolation\.level, which the job sets itself, to count rightly"),
         ("auto.offset.reset=latest", r"sets auto\.offset\.reset, which the job sets itself"),
-        (
-            "ssl.key.password=${file:/etc/secrets:key}",
-            r"has \$\{file:/etc/secrets:key\} in ssl\.key\.password; of Kafka.s con",
-        ),
-        ("client.id=${env:A-B}", r"has \$\{env:A-B\} in client\.id; .* environment variables: \$\{env:NAME\}$"),
-        ("acks=0", r"sets acks, which the job sets itself"),
+        ("ssl.key.password=${file:/etc/secrets:key}", r"has \$\{file:\.\.\.\} in ssl\.key\.password; of Kafka.s con"),
+        ("client.id=${env:A-B}", r"has \$\{env:\.\.\.\} in client\.id; .* environment variables: \$\{env:NAME\}$"),
+        ("client.id=${env:A}${dir:b}", r"has \$\{dir:\.\.\.\} in client\.id; of"),
+        ("acks=0", r"sets acks, which the job sets itself, to count rightly; leave it out there$"),
+        ("commit.offsets.on.checkpoint=false", r"sets commit\.offsets\.on\.checkpoint, which the job sets itself"),
+        ("register.consumer.metrics=false", r"sets register\.consumer\.metrics, which the job sets itself"),
+        ("client.id.prefix=me", r"sets client\.id\.prefix, which the job sets itself"),
+        ("group.instance.id=me", r"sets group\.instance\.id, which the job sets itself"),
+        ("transaction.timeout.ms=9", r"sets transaction\.timeout\.ms, which the job sets itself"),
         ("security.protocol=TLS", r"says security\.protocol=TLS; there are: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL$"),
         (
             "ssl.keystore.location=-----BEGIN KEY----- secret",
@@ -137,6 +189,36 @@ def test_a_file_that_all_can_read_gets_a_warning(tmp_path: Path, capsys: pytest.
     assert read_config(file) == {"client.id": "me"}
     said = f"{file} may hold passwords, and every user can read it; run: chmod 600 {file}\n"
     assert capsys.readouterr().err == said
+
+
+def test_lists_of_kafkas_classes(tmp_path: Path) -> None:
+    """Each of them has another name in the connector; what is in a password stays."""
+    login = f'{SCRAM} required username="u" password="a,org.apache.kafka.b";'
+    found = read_config(
+        write(tmp_path, "metric.reporters=org.apache.kafka.A, B,org.apache.kafka.C", f"sasl.jaas.config={login}")
+    )
+    shaded = "org.apache.flink.kafka.shaded.org.apache.kafka"
+    assert found["metric.reporters"] == f"{shaded}.A, B,{shaded}.C"
+    assert found["sasl.jaas.config"] == login.replace(SCRAM, SHADED_SCRAM)
+
+
+def test_a_name_for_flinks_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flink makes one of it for each of them; with the same name they would be in each other's way."""
+    monkeypatch.setattr(Plan, "_initializer", Mock())
+    source = Mock()
+    Plan("input", start={0: 0}, kafka_config={"client.id": "me"}).configure(source)
+    set_there = dict(call.args for call in source.set_property.call_args_list)
+    assert (set_there["client.id"], set_there["client.id.prefix"]) == ("me", "me")
+
+
+# --- Where secrets are not; what a whole job shows is in tests/test_secure.py -----------------------------------------
+
+
+def test_options_that_are_printed(tmp_path: Path) -> None:
+    options = JobParser("what it does").parse_args(["--kafka-config", write(tmp_path, "ssl.key.password=secret")])
+    assert options.kafka_config == {"ssl.key.password": "secret"}
+    assert "secret" not in repr(options)
+    assert "kafka_config=<properties of --kafka-config>" in repr(options)
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------
@@ -211,6 +293,14 @@ def test_a_store_of_another_type_than_the_file_says(store: str, tmp_path: Path) 
         read_config(write(tmp_path, f"ssl.{store}.location={other}", f"ssl.{store}.type=PEM"))
 
 
+def test_the_path_of_another_store_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java reads it, and a worker has another working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("ca.jks").write_bytes(b"\xfe\xed\xfe\xed")
+    found = read_config(write(tmp_path, "ssl.truststore.location=ca.jks"))
+    assert found == {"ssl.truststore.location": f"{tmp_path}/ca.jks"}
+
+
 def test_a_broker_may_have_a_certificate_for_any_name() -> None:
     context = settings({"security.protocol": "SSL", "ssl.endpoint.identification.algorithm": ""})["ssl_context"]
     assert not context.check_hostname
@@ -238,6 +328,21 @@ def test_a_damaged_certificate() -> None:
             {"security.protocol": "SSL", "ssl.keystore.location": "k", "ssl.keystore.type": "PKCS12"},
             "ssl.keystore.type=PKCS12",
         ),
+        ({"security.protocol": "SSL", "ssl.cipher.suites": "A"}, "ssl.cipher.suites"),
+        ({"security.protocol": "SASL_SSL", "ssl.engine.factory.class": "A", **LOGIN}, "ssl.engine.factory.class"),
+        ({"security.providers": "A"}, "security.providers"),
+        (
+            {"security.protocol": "SASL_SSL", "sasl.login.callback.handler.class": "A", **LOGIN},
+            "sasl.login.callback.handler.class",
+        ),
+        (
+            {"security.protocol": "SASL_SSL", **LOGIN, "sasl.jaas.config": LOGIN_LINE.replace(";", " tokenauth=true;")},
+            "a sasl.jaas.config with tokenauth",
+        ),
+        (
+            {"security.protocol": "SASL_SSL", **LOGIN, "sasl.jaas.config": LOGIN_LINE.replace('"p"', r'"\t"')},
+            "a sasl.jaas.config with a backslash before a letter or a digit",
+        ),
     ],
 )
 def test_the_check_is_skipped_and_says_so(
@@ -259,11 +364,10 @@ def test_without_the_flag_it_is_plain_kafka() -> None:
 
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT"])
 def test_what_accepts_and_says_nothing(protocol: str) -> None:
-    login = {"sasl.mechanism": "PLAIN", "sasl.jaas.config": 'x required username="u" password="p";'}
     with socket.create_server(("localhost", 0)) as server:
         options = argparse.Namespace(
             bootstrap_servers=f"localhost:{server.getsockname()[1]}",
-            kafka_config={"security.protocol": protocol, **login},
+            kafka_config={"security.protocol": protocol, **LOGIN},
         )
         with pytest.raises(SystemExit, match=r"^What listens on localhost:\d+ does not answer within 3 seconds"):
             checks.check_kafka(options, "input")
