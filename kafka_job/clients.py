@@ -47,9 +47,9 @@ class Refused(Exception):
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """An address, HOST:PORT; raises ValueError where the port is not a number."""
+    """An address, HOST:PORT, where HOST may be [IPv6]; raises ValueError where the port is not a number."""
     host, _, port = text.strip().rpartition(":")
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def python_settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 from kafka_job import JobParser, Plan, checks, clients
 from kafka_job.kafka_config import fill_in, read_config
+from kafka_job.refusals import accepts_connections
 
 import pytest
 import trustme
@@ -383,3 +384,14 @@ def test_what_accepts_and_says_nothing_where_tls_is_expected() -> None:
         with pytest.raises(SystemExit, match=r"^The broker on localhost:\d+ does not speak TLS"):
             checks.check_kafka(options, "input")
         assert time.monotonic() - start < 30
+
+
+def test_an_address_of_ipv6() -> None:
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        port = server.getsockname()[1]
+        assert clients.host_and_port(f"[::1]:{port}") == ("::1", port)
+        assert accepts_connections(*clients.host_and_port(f"[::1]:{port}"))
