@@ -13,6 +13,7 @@ from kafka.errors import (
     IllegalSaslStateError,
     KafkaTimeoutError,
     RequestTimedOutError,
+    SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
 )
 
@@ -85,9 +86,13 @@ def why_not_in(errors: list[BaseException], settings: dict[str, Any], bootstrap_
         return f"{broker} does not know sasl.mechanism={settings['sasl_mechanism']}; mend --kafka-config"
     if errors and all(isinstance(error, KafkaTimeoutError | RequestTimedOutError) for error in errors):
         return f"What listens on {bootstrap_servers} does not answer within {TIMEOUT:.0f} seconds; see what it is"
-    if "SASL" in protocol:  # at times the connection is closed before kafka-python has read why
-        user = f"the user {settings['sasl_plain_username']} with {settings['sasl_mechanism']}"
-        return f"{broker} does not let in {user}; mend name or password in --kafka-config: sasl.jaas.config"
+    if "SASL" in protocol:
+        said = f"{broker} does not let in the user {settings['sasl_plain_username']} with {settings['sasl_mechanism']}"
+        mend = "mend name or password in --kafka-config: sasl.jaas.config"
+        if any(isinstance(error, SaslAuthenticationFailedError) for error in errors):
+            return f"{said}; {mend}"
+        # Kafka says why as it closes the connection, and kafka-python often sees that it is closed, and reads no more.
+        return f"{said} (it closes the connection); {mend}, or ask whoever runs it"
     why = (
         f"is not Kafka, or asks for user and password; say so in a file, and name it: security.protocol=SASL_{protocol}"
     )

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 from kafka_job import JobParser, Plan, checks, clients
 from kafka_job.kafka_config import fill_in, read_config
-from kafka_job.refusals import accepts_connections
+from kafka_job.refusals import accepts_connections, why_not_in
 
 import pytest
 import trustme
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka.errors import KafkaConnectionError, SaslAuthenticationFailedError
 from py4j.protocol import Py4JJavaError
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
@@ -384,6 +385,22 @@ def test_what_accepts_and_says_nothing_where_tls_is_expected() -> None:
         with pytest.raises(SystemExit, match=r"^The broker on localhost:\d+ does not speak TLS"):
             checks.check_kafka(options, "input")
         assert time.monotonic() - start < 30
+
+
+def test_a_connection_that_ends_while_the_user_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where kafka-python has read why, the sentence is sure of it."""
+    monkeypatch.setattr("kafka_job.refusals.accepts_connections", lambda *address: True)
+    monkeypatch.setattr("kafka_job.refusals.speaks_tls", lambda *address: False)
+    access = settings({"security.protocol": "SASL_PLAINTEXT", **LOGIN})
+
+    def said(*errors: BaseException) -> str:
+        return why_not_in(list(errors), access, "a:1")
+
+    closed, no = KafkaConnectionError("socket disconnected"), SaslAuthenticationFailedError("no")
+    user, mend = "the user u with PLAIN", "mend name or password in --kafka-config: sasl.jaas.config"
+    assert said(closed, no) == f"The broker on a:1 does not let in {user}; {mend}"
+    closes = f"The broker on a:1 does not let in {user} (it closes the connection); {mend}, or ask whoever runs it"
+    assert said(closed) == closes
 
 
 def test_an_address_of_ipv6() -> None:
