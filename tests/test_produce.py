@@ -107,7 +107,8 @@ def test_other_mistakes_are_said_in_one_sentence(bootstrap_servers: str, topic: 
         return ended.stderr
 
     nobody = f"localhost:{free_port()}"
-    assert said("--bootstrap-servers", nobody, "-") == f"No Kafka broker answers on {nobody}; start one: make broker\n"
+    start_one = "start one: docker compose up -d (or: make broker)"
+    assert said("--bootstrap-servers", nobody, "-") == f"No Kafka broker answers on {nobody}; {start_one}\n"
     assert said(tmp_path / "none") == f"Cannot read {tmp_path}/none: No such file or directory\n"
     assert said("-", stdin="") == "There is no line to send\n"
     beyond = "-, line 1: there is no partition 1; nothing is sent (--partitions N)\n"

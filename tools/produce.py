@@ -36,6 +36,8 @@ from kafka.errors import KafkaError
 
 from broker import PORT, ROOT, create_topic, is_kafka
 
+sys.path.append(str(ROOT))  # kafka_job is there; it is imported where it is needed, since PyFlink takes a second
+
 DAY = datetime(2026, 11, 22, tzinfo=timezone.utc)
 LINE = re.compile(rb"(\d\d:\d\d:\d\d(?:\.\d{3})?)(?: @(\d{1,4}))?(?: (.*))?")
 FORM = "'14:00:01 some text' or '14:00:01.250 @1 some text', @1 being the partition"
@@ -79,9 +81,8 @@ def read(file: str, partitions: int) -> list[Line]:
 def access_to(options: argparse.Namespace) -> dict[str, Any]:
     """What kafka-python's clients are given; exits with one sentence where it cannot get in with --kafka-config."""
     if not options.kafka_config:
-        return {"bootstrap_servers": options.bootstrap_servers.split(",")}
-    sys.path.insert(0, str(ROOT))
-    from kafka_job.clients import NotInPython, python_settings  # only here: what is plain does not wait for PyFlink
+        return {"bootstrap_servers": options.bootstrap_servers.split(","), "security_protocol": "PLAINTEXT"}
+    from kafka_job.clients import NotInPython, python_settings
     from kafka_job.kafka_config import read_config
 
     options.kafka_config = read_config(options.kafka_config)
@@ -91,6 +92,15 @@ def access_to(options: argparse.Namespace) -> dict[str, Any]:
         sys.exit(f"This program cannot get in with {error}; Kafka's own kafka-console-producer can")
     except (ssl.SSLError, ValueError) as error:
         sys.exit(f"A certificate or key of --kafka-config is damaged, or they do not fit together: {error}")
+
+
+def check_broker(options: argparse.Namespace, access: dict[str, Any]) -> None:
+    """Exit with the sentence that a job would end with, where no broker lets us in."""
+    if not options.kafka_config and is_kafka(**access):
+        return
+    from kafka_job.checks import connect
+
+    connect(access, options.bootstrap_servers).close()
 
 
 def send_as_typed(topic: str, access: dict[str, Any]) -> None:
@@ -142,9 +152,7 @@ def main() -> None:
     lines = [line for file in options.files for line in read(file, options.partitions)]
     if options.files and not lines:
         sys.exit("There is no line to send")
-    if not is_kafka(**access):
-        why = " to a client with this --kafka-config" if options.kafka_config else "; start one: make broker"
-        sys.exit(f"No Kafka broker answers on {options.bootstrap_servers}{why}")
+    check_broker(options, access)
     try:
         create_topic(topic=options.topic, partitions=options.partitions, **access)
         if not options.files:
