@@ -147,11 +147,18 @@ def test_compose_is_pinned_and_local() -> None:
     assert "rpk cluster health" in redpanda["healthcheck"]["test"][1]
 
 
+def test_all_services_are_started_again_and_checked() -> None:
+    assert {name: service.get("restart") for name, service in services.items()} == dict.fromkeys(
+        services, "unless-stopped"
+    )
+    # What the image of the console has is not known.
+    assert [name for name, service in services.items() if "healthcheck" not in service] == ["console"]
+
+
 def test_the_cluster_keeps_what_must_stay_on_its_volume() -> None:
     for name in ("jobmanager", "taskmanager"):
         service = services[name]
         assert service["volumes"] == ["flink:/data"]
-        assert service["restart"] == "unless-stopped"
         properties = dict(line.split(": ") for line in service["environment"]["FLINK_PROPERTIES"].splitlines())
         for key in ("execution.checkpointing.dir", "execution.checkpointing.savepoint-dir"):
             assert properties[key].startswith("file:///data/")
