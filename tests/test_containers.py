@@ -19,8 +19,20 @@ import yaml
 
 import broker
 import fetch
-from conftest import Finished
-from containers import Container, Image, Project, build, copied_files, dockerfile_steps, host, why_not
+import secure_broker
+from conftest import Finished, environment_with
+from containers import (
+    INSIDE,
+    Container,
+    Image,
+    Project,
+    build,
+    copied_files,
+    dockerfile_steps,
+    host,
+    published_ports,
+    why_not,
+)
 from produce import DAY
 from support import ROOT, Record, expected_counts, random_lines, read_files, wait_for
 from test_project import constraints, requirements
@@ -31,7 +43,7 @@ compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 services = compose["services"]
 steps = dockerfile_steps(DOCKERFILE.read_text("utf-8"))
 BROKER = "redpanda:9092"
-LOCAL_BROKER = BROKER.replace("redpanda", "localhost")
+LOCAL_BROKER = f"localhost:{broker.PORT}"
 TOPIC = f"""
 import sys
 sys.path.append("{ROOT / "tools"}")
@@ -39,9 +51,11 @@ from broker import create_topic
 create_topic("{LOCAL_BROKER}", "words", 3)
 """
 COMMITTED = f"""
+import sys
 from kafka import KafkaAdminClient
 with KafkaAdminClient(bootstrap_servers="{LOCAL_BROKER}") as admin:
-    print(sum(found.offset for found in admin.list_group_offsets(["test_group"])["test_group"].values()))
+    [offsets] = admin.list_group_offsets(sys.argv[1:]).values()
+    print(sum(found.offset for found in offsets.values()))
 """
 PACKAGES = """
 from importlib.metadata import distributions
@@ -140,11 +154,31 @@ def test_compose_is_pinned_and_local() -> None:
         else:
             assert re.fullmatch(r"[\w-]+/[\w-]+:v\d+\.\d+\.\d+", service["image"])
             assert "profiles" not in service
-    redpanda = services["redpanda"]
-    assert redpanda["ports"] == [f"127.0.0.1:{broker.PORT}:{broker.PORT}"]
-    assert f"external://localhost:{broker.PORT}" in " ".join(redpanda["command"])
-    assert f"internal://{BROKER}" in " ".join(redpanda["command"])
-    assert "rpk cluster health" in redpanda["healthcheck"]["test"][1]
+    assert "rpk cluster health" in services["redpanda"]["healthcheck"]["test"][1]
+
+
+def test_the_broker_advertises_what_reaches_it() -> None:
+    listening, advertised = addresses("--kafka-addr"), addresses("--advertise-kafka-addr")
+    assert advertised == {"internal": BROKER, "external": LOCAL_BROKER}
+    assert listening == {name: "0.0.0.0:" + address.partition(":")[2] for name, address in advertised.items()}
+    assert published_ports(services["redpanda"]) == [broker.PORT]
+    # A job that is submitted from this machine is told both addresses.
+    [submitted] = re.findall(r"^\$ flink run -m (\S+) .*--bootstrap-servers (\S+)", PAGE, re.MULTILINE)
+    assert submitted[0] == f"localhost:{published_ports(services['jobmanager'])[0]}"
+    assert set(submitted[1].split(",")) == set(advertised.values())
+
+
+def addresses(option: str) -> dict[str, str]:
+    """The addresses in an option of Redpanda's, by the name of the listener."""
+    [words] = [words for words in map(str.split, services["redpanda"]["command"]) if words[0] == option]
+    return dict(address.split("://") for address in words[1].split(","))
+
+
+def test_ports_are_not_those_of_others() -> None:
+    """Each is published once, and none is of the embedded broker with TLS, which may run beside Redpanda."""
+    ports = [port for service in services.values() for port in published_ports(service)]
+    assert len(set(ports)) == len(ports)
+    assert not {secure_broker.PORT, secure_broker.PORT + 1} & set(ports)
 
 
 def test_all_services_are_started_again_and_checked() -> None:
@@ -224,18 +258,30 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 @pytest.fixture
 def project(image: Image, tmp_path: Path) -> Iterator[Project]:
-    """The compose file's services, with an embedded broker in place of Redpanda."""
-    with host(image) as command, (tmp_path / "broker.log").open("wb") as log:
-        project = Project(services, image, tmp_path / "project", command)
-        port = BROKER.partition(":")[2]
-        started = [*command, sys.executable, ROOT / "tools" / "broker.py", "--port", port]
-        with subprocess.Popen(started, stdout=log, stderr=log) as process:
-            try:
-                wait_for(lambda: "Kafka is up" in (tmp_path / "broker.log").read_text(), "the broker")
+    """The compose file's services, with an embedded broker in place of Redpanda. It has the topic of the page."""
+    advertised = ",".join(f"{name}://{address}" for name, address in addresses("--advertise-kafka-addr").items())
+    script = ROOT / "tests" / "two_listeners.py"
+    with host(image) as networks:
+        project = Project(services, image, tmp_path / "project", networks)
+        try:
+            with running(project, script, advertised, INSIDE):
+                wait_for(lambda: runs([*networks.outside, sys.executable, "-c", TOPIC]), "the broker")
                 yield project
-            finally:
-                project.down()
-                process.terminate()
+        finally:
+            project.down()
+
+
+@contextlib.contextmanager
+def running(project: Project, *command: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python script that runs in the network of the containers, and sees this repository."""
+    env = environment_with(PYTHONPATH=str(ROOT / "tools"))
+    with subprocess.Popen(
+        [*project.host.inside, sys.executable, *command], env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 class Story:
@@ -271,34 +317,38 @@ class Story:
         assert "no shared library" not in ended.stdout + ended.stderr, "Python runs in the JVM"
         return ended
 
-    def in_network(self, *command: str | Path) -> str:
-        """What a command of this machine prints that is run where the broker is."""
-        return subprocess.run(
-            [*self.project.host, sys.executable, *command], capture_output=True, text=True, check=True, timeout=60
-        ).stdout
+    def outside(self, *command: str | Path) -> str:
+        """What a Python script prints on the machine that the containers run on."""
+        python = [*self.project.host.outside, sys.executable]
+        return subprocess.run([*python, *command], capture_output=True, text=True, check=True, timeout=60).stdout
 
     def send(self, records: list[Record]) -> None:
         """Send records to the topic of the page."""
         self.records += records
         lines = self.folder / "lines.txt"
-        with lines.open("wb") as file:
-            for record in records:
-                time = DAY.fromtimestamp(record.timestamp / 1000, timezone.utc).isoformat(timespec="milliseconds")
-                file.write(b"%s @%d %s\n" % (time[11:23].encode(), record.partition, record.value))
+        write_lines(records, lines)
         arguments = ["--bootstrap-servers", LOCAL_BROKER, "--topic", "words"]
-        self.in_network(ROOT / "tools" / "produce.py", *arguments, "--partitions", "3", lines)
+        self.outside(ROOT / "tools" / "produce.py", *arguments, "--partitions", "3", lines)
 
-    def batch(self) -> None:
-        """Send records of one more window, and wait until the job has them in a checkpoint."""
+    def batch(self, group: str = "test_group") -> None:
+        """Send records of one more window, and wait until a job has them in a checkpoint."""
         number = len(self.records) // 600
         start = int(DAY.timestamp() * 1000) + number * 10_000
         batch = random_lines(number, 600, partitions=3, start=start)
         self.send([Record(one.value, start + (one.timestamp - start) // 10, one.partition) for one in batch])
-        wait_for(lambda: self.committed() == len(self.records), "all records in a checkpoint", 120)
+        wait_for(lambda: self.committed(group) == len(self.records), "all records in a checkpoint", 120)
 
-    def committed(self) -> int:
-        """Up to how many records the job has committed offsets."""
-        return int(self.in_network("-c", COMMITTED))
+    def committed(self, group: str) -> int:
+        """Up to how many records the job of this consumer group has committed offsets."""
+        return int(self.outside("-c", COMMITTED, group))
+
+
+def write_lines(records: list[Record], file: Path) -> None:
+    """Write records as tools/produce.py takes them."""
+    with file.open("wb") as lines:
+        for record in records:
+            time = DAY.fromtimestamp(record.timestamp / 1000, timezone.utc).isoformat(timespec="milliseconds")
+            lines.write(b"%s @%d %s\n" % (time[11:23].encode(), record.partition, record.value))
 
 
 def job_id(submitted: Finished) -> str:
@@ -336,7 +386,6 @@ def test_the_commands_of_the_page(project: Project, tmp_path: Path) -> None:
     project.scale("taskmanager", 2)
     story = Story(project, tmp_path)
     output = project.volume / "out"
-    story.in_network("-c", TOPIC)
 
     job = job_id(story.next("exec jobmanager flink run --detached --python"))
     story.batch()
@@ -375,3 +424,24 @@ def test_the_commands_of_the_page(project: Project, tmp_path: Path) -> None:
     expected = expected_counts(story.records[:-600])
     wait_for(lambda: read_files(output) == expected, "the rows of all closed windows")
     assert story.commands == []
+
+
+@pytest.mark.chaos
+def test_submit_from_this_machine(project: Project, tmp_path: Path) -> None:
+    """From outside the containers, where the broker has another address than for the TaskManagers."""
+    project.scale("jobmanager", 1)
+    project.scale("taskmanager", 1)
+    story = Story(project, tmp_path)
+    assert project.run_outside("getent", "hosts", "redpanda").code != 0
+    listens = f"import socket; socket.create_connection(('localhost', {broker.PORT}))"
+    assert project.run_outside("python", "-c", listens).code == 0
+    assert "refused" in project.containers["taskmanager-1"].execute("python", "-c", listens).stderr
+
+    [command] = re.findall(r"^\$ (flink run -m .*)$", PAGE, re.MULTILINE)
+    ended = project.run_outside(*shlex.split(command))
+    assert ended.code == 0, ended.stdout
+    assert job_id(ended)
+    story.batch("from-here")
+    story.batch("from-here")
+    output = project.volume / "from-here"
+    wait_for(lambda: read_files(output) == expected_counts(story.records[:600]), "the rows of the closed window")
