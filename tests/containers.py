@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -311,12 +311,13 @@ class Container:
         """The id of the first process in the container; an empty text where there is none yet."""
         return Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().strip()
 
-    def execute(self, *command: str) -> Finished:
-        """`docker compose exec`."""
+    def execute(self, *command: str, given: str | None = None, variables: Mapping[str, str] | None = None) -> Finished:
+        """`docker compose exec`. `given`: its standard input; `variables`: those of -e."""
         enter = ["nsenter", "--target", self.inner(), "--mount", "--uts", "--net", "--pid", "--root", "--"]
         user = ["setpriv", f"--reuid={self.image.user}", f"--regid={self.image.user}", "--clear-groups"]
         within = [*user, "env", f"--chdir={self.image.workdir}", *command]
-        ended = subprocess.run([*enter, *within], env=self.environment, capture_output=True, text=True, timeout=120)
+        env = self.environment | (variables or {})
+        ended = subprocess.run([*enter, *within], env=env, input=given, capture_output=True, text=True, timeout=120)
         return Finished(ended.returncode, ended.stdout, ended.stderr)
 
     def is_healthy(self) -> bool:

@@ -1,5 +1,6 @@
 """deploy/Dockerfile and docker-compose.yml: checked as text, and run by a stand-in for Docker."""
 
+import argparse
 import ast
 import contextlib
 import json
@@ -8,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timezone
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
@@ -424,6 +425,58 @@ def test_the_commands_of_the_page(project: Project, tmp_path: Path) -> None:
     expected = expected_counts(story.records[:-600])
     wait_for(lambda: read_files(output) == expected, "the rows of all closed windows")
     assert story.commands == []
+
+
+@pytest.mark.chaos
+def test_a_broker_with_a_password(project: Project, tmp_path: Path) -> None:
+    """The page's way of a file that nobody else may read, and of a password in an environment variable."""
+    project.scale("jobmanager", 1)
+    project.scale("taskmanager", 1)
+    jobmanager = project.containers["jobmanager-1"]
+    folder, address = tmp_path / "secure", f"localhost:{secure_broker.PORT}"
+    with running(project, ROOT / "tools" / "secure_broker.py", "--folder", folder) as started:
+        wait_for(lambda: "is up" in started.stdout.readline(), "the broker")
+        properties, lines = folder / "client.properties", tmp_path / "lines.txt"
+        records = random_lines(1, 600, partitions=1, start=int(DAY.timestamp() * 1000))
+        write_lines(records, lines)
+        access = ["--bootstrap-servers", address, "--topic", broker.TOPIC, "--kafka-config", properties]
+        produce = [*project.host.inside, sys.executable, ROOT / "tools" / "produce.py", *access, lines]
+        subprocess.run(produce, check=True, capture_output=True, timeout=60)
+
+        password = re.search(r'password="(.*)"', properties.read_text())[1]
+        text = properties.read_text().replace(password, "${env:KAFKA_PASSWORD}")
+        properties.write_text(text.replace(str(folder), "/tmp"))
+        commands = re.findall(r"^\$ docker compose (exec -.*)$", PAGE, re.MULTILINE)
+        assert len(commands) == 3
+        for command in commands:
+            words = {"BROKER": address, "TOPIC": f"{broker.TOPIC} --bounded"}
+            ended = execute(jobmanager, command, folder, words, {"KAFKA_PASSWORD": password})
+            assert ended.code == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+        assert "every user can read it" not in ended.stdout + ended.stderr
+        wait_for(lambda: read_files(project.volume / "secure") == expected_counts(records), "all rows")
+
+
+def execute(
+    container: Container, command: str, folder: Path, words: Mapping[str, str], variables: Mapping[str, str]
+) -> Finished:
+    """`docker compose exec` as the page has it, with values in place of words in capitals.
+
+    Args:
+        folder: where the file is that goes in.
+        variables: those that the shell has, of which -e names some.
+    """
+    for word, value in words.items():
+        command = command.replace(f" {word}", f" {value}")
+    command, _, file = command.partition(" < ")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("exec")
+    parser.add_argument("-T", action="store_true")
+    parser.add_argument("-e", action="append", default=[])
+    parser.add_argument("service")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    asked = parser.parse_args(shlex.split(command))
+    given = (folder / file).read_text() if file else None
+    return container.execute(*asked.command, given=given, variables={name: variables[name] for name in asked.e})
 
 
 @pytest.mark.chaos
