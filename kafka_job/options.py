@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kafka_job.application import is_recovered
 from kafka_job.clients import host_and_port
+from kafka_job.job import UNDER_FLINK_RUN
 from kafka_job.kafka_config import read_config
 
 BROKERS = "localhost:19092"
@@ -42,17 +43,20 @@ def folder(text: str) -> str:
 
 
 def folder_or_uri(text: str) -> str:
-    """A folder, or s3://, hdfs:// and the like, which are the cluster's business, for argparse."""
-    return text if "://" in text and not text.startswith("file://") else folder(text)
+    """A folder of this machine, for argparse; or a URI, which is the cluster's business.
+
+    Under 'flink run' that holds for file://, too: the folder may be there for the workers alone.
+    """
+    is_here = "://" not in text or (text.startswith("file://") and not UNDER_FLINK_RUN)
+    return folder(text) if is_here else text
 
 
 def local_folder(text: str) -> str:
     """A folder of this machine, for argparse: what is in it is read before the job starts."""
-    path = folder_or_uri(text)
-    if "://" in path:
+    if "://" in text and not text.startswith("file://"):
         way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
         raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
-    return path
+    return folder(text)
 
 
 class JobParser(argparse.ArgumentParser):

