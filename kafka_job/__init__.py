@@ -3,21 +3,28 @@
 A script parses its command line with JobParser, builds its pipeline in a function that is given a Plan, and hands both
 to `run`. What is behind them, one trade a module:
 
+  what a user says, and whether it can be done
     options.py         the flags that every job has
+    kafka_config.py    TLS, passwords and other properties, from a file (--kafka-config)
+    clients.py         the two clients that talk to a broker: kafka-python, and Flink's in Java
+    refusals.py        why a broker does not let us in
+    checks.py          what is wrong with a set-up, one sentence each
+
+  where to read, and what to go on from
+    offsets.py         where to start and where to end: the Plan
+    checkpoints.py     find them, read them, and go on from them
+
+  running
     run.py             check a set-up, then run the job: on a cluster, or here
+    job.py             the pipeline, and what travels with it
     local_run.py       a Flink of our own: start it, stop it in good order
-    rest.py            questions to Flink's REST API
     live.py            a table of the newest rows on the screen
     cluster.py         hand a job to the cluster of 'flink run'
     application.py     a cluster that runs the script by itself, as on Kubernetes
-    checks.py          what is wrong with a set-up, one sentence each
-    refusals.py        why a broker does not let us in
-    kafka_config.py    TLS, passwords and other properties, from a file (--kafka-config)
-    clients.py         the two clients that talk to a broker: kafka-python, and Flink's in Java
-    offsets.py         where to start and where to end
-    checkpoints.py     find them, read them, and go on from them
-    job.py             the pipeline, and what travels with it
+    rest.py            questions to Flink's REST API
     failures.py        why a job has failed
+
+  parts of a pipeline
     batches.py         lines in batches for Python (BatchLines.java)
     watermarks.py      a watermark that survives a restart (KeepWatermark.java)
     report.py          what was not counted (Tally.java)
