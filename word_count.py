@@ -1,10 +1,10 @@
 """Count the words of a Kafka topic in windows of 5 seconds, with Apache Flink.
 
-    python word_count.py                              # print the counts until Ctrl-C
-    python word_count.py --output out/                # write them to files
-    python word_count.py --output out/ --bounded      # stop at the end that the topic has now
-    python word_count.py --output out/ --checkpoint-dir checkpoints/  # go on after a crash
-    flink run --python word_count.py                  # the same job on a cluster
+    python word_count.py                                         # print the counts until Ctrl-C
+    python word_count.py --output out/                           # write them to files
+    python word_count.py --output out/ --bounded                 # stop at the end that the topic has now
+    python word_count.py --output out/ --checkpoint-dir kept/    # the same command goes on after a crash
+    flink run --python word_count.py                             # the same job on a cluster
 
 A result is a row of three fields with tabs between them: start of the window (UTC), word, count.
 
