@@ -27,8 +27,8 @@ plot: .venv/ready
 	@$(BIN)/python tools/plot.py
 
 test: .venv/ready
-	@# three files at a time: much of a test is waiting
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	@# two files at a time: much of a test is waiting
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 docs-test: .venv/ready
 	$(BIN)/python -m pytest -m docs tests/test_docs.py

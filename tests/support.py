@@ -130,10 +130,12 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 90) -> An
         TimeoutError: it was not within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
+    pause = 0.05  # seconds; it grows, since what is asked may cost more than what is waited for
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout} s for {what}")
-        time.sleep(0.1)
+        time.sleep(pause)
+        pause = min(0.5, 1.2 * pause)
     return value
 
 
