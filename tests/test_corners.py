@@ -193,7 +193,8 @@ def test_an_edit_that_would_lose_state_is_refused(
     ended = start_job(*arguments, script=edited).wait(60)
     assert ended.code == 1
     lost = f"the job has no operator 'count-in-128-shards' any more, whose state is in {savepoint}"
-    mend = "run the job as it was, or choose another folder: --checkpoint-dir DIR"
+    other = "choose another folder: --checkpoint-dir DIR (or another savepoint: flink run -s SAVEPOINT)"
+    mend = f"run the job as it was, or {other}"
     assert ended.stderr.endswith(f"Going on would lose counts: {lost}; {mend}\n")
 
     (savepoint / "_metadata").write_bytes((savepoint / "_metadata").read_bytes()[:500])
