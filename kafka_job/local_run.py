@@ -113,18 +113,24 @@ class Stop:
     """What the first of SIGNALS asks for; the second one ends the program at once, with exit code 130."""
 
     def __init__(self) -> None:
-        self.requested = threading.Event()
+        # No threading.Event: this thread would wait for ever for itself, if a signal came in the middle of its wait().
+        self.requested = False
         self.last_words = ""  # what to say then
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested.is_set():
+        if self.requested:
             # Not print: it may have been interrupted by this very signal.
             with contextlib.suppress(OSError):
                 os.write(2, self.last_words.encode())
             os._exit(130)
-        self.requested.set()
+        self.requested = True
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; whether a stop is requested."""
+        time.sleep(seconds)
+        return self.requested
 
 
 @contextlib.contextmanager
@@ -231,7 +237,7 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
     """
     start = next_look = time.monotonic()
     checkpoint, handed_on = None, 0
-    while not stop.requested.wait(0.05):
+    while not stop.wait(0.05):
         if has_ended(running):
             sys.exit(STOPPED_BY_OTHERS)
         now = time.monotonic()

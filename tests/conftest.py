@@ -205,7 +205,10 @@ class Job:
 
     def wait(self, timeout: float = RUN_TIMEOUT) -> Finished:
         """Wait for the end of the run. A slow machine takes seconds for a stop; what is said meanwhile is left out."""
-        code = self.process.wait(timeout)
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it still runs: {self.stderr.read_text('utf-8')}") from None
         stderr = STILL_STOPPING.sub("", self.stderr.read_text("utf-8"))
         return Finished(code, self.stdout.read_text("utf-8"), stderr)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import cloudpickle
 import pytest
 
 import word_count
+from support import ROOT
 
 TOPIC = offsets.TopicOffsets(id=None, first={0: 5, 1: 0}, end={0: 10, 1: 20}, committed={1: 7})
 
@@ -184,6 +186,20 @@ def stop() -> Iterator[local_run.Stop]:
     yield local_run.Stop()
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def test_a_signal_may_come_at_any_moment_of_a_wait() -> None:
+    signals_at_all_moments = """
+import signal
+from kafka_job import local_run
+local_run.SIGNALS = [signal.SIGALRM]
+for number in range(10_000):
+    stop = local_run.Stop()
+    signal.setitimer(signal.ITIMER_REAL, 3e-4 + number % 100 * 1e-6)
+    while not stop.wait(1e-4):
+        pass
+"""
+    subprocess.run([sys.executable, "-c", signals_at_all_moments], cwd=ROOT, check=True, timeout=60)
 
 
 def test_checkpoints_without_a_folder_go_with_a_good_run(tmp_path: Path, stop: local_run.Stop) -> None:
