@@ -15,7 +15,17 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from conftest import Cluster, Job, Topic
 from examples import counts_to_kafka, enrich, sliding_windows
-from support import ROOT, copy_script, expected_counts, lines, parse_rows, random_lines, read_values, slow_script
+from support import (
+    ROOT,
+    Counts,
+    copy_script,
+    expected_counts,
+    lines,
+    parse_rows,
+    random_lines,
+    read_values,
+    slow_script,
+)
 from test_cluster import job_id
 from test_pipeline import environment  # noqa: F401
 
@@ -38,6 +48,10 @@ class Reader:
         """All values up to there."""
         return [value.decode() for value in read_values(self.consumer, self.partitions)]
 
+    def counts(self) -> Counts:
+        """The counts of all rows."""
+        return parse_rows("".join(f"{row}\n" for row in self.rows()))
+
 
 @pytest.fixture
 def readers() -> Callable[[Topic], tuple[Reader, Reader]]:
@@ -51,10 +65,6 @@ def readers() -> Callable[[Topic], tuple[Reader, Reader]]:
             return committed, all_records
 
         yield make
-
-
-def as_text(rows: list[str]) -> str:
-    return "".join(f"{row}\n" for row in rows)
 
 
 def test_bad_arguments(
@@ -106,15 +116,13 @@ def test_kills_and_resumes(
         job = start_job(*arguments, script=tmp_path / "examples" / TO_KAFKA.name)
         job.until(lambda before=before: before < committed.end() < all_records.end(), "a commit, and an open one")
         job.end()
-    assert len(parse_rows(as_text(committed.rows()))) < len(expected_counts(records)), (
-        "it was over before it was killed"
-    )
+    assert len(committed.counts()) < len(expected_counts(records)), "it was over before it was killed"
 
     ended = start_job(*arguments, "--bounded", script=TO_KAFKA).wait()
     assert (ended.code, ended.stdout) == (0, "")
     assert ended.stderr.startswith("Going on from"), ended.stderr
     assert ended.stderr.count("\n") == 2, ended.stderr  # and the address of the web UI
-    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
+    assert committed.counts() == expected_counts(records)
     assert committed.end() == all_records.end(), "a transaction is still open"
     rows = all_records.rows()
     assert len(rows) > len(expected_counts(records)), "nothing was aborted"
@@ -140,7 +148,7 @@ def test_a_run_without_checkpoints_aborts_what_a_crash_has_left_open(
 
     ended = start_job(*arguments, "--bounded", script=TO_KAFKA).wait()
     assert ended.code == 0, ended.stderr
-    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
+    assert committed.counts() == expected_counts(records)
     assert len(all_records.rows()) == 3
 
 
@@ -152,11 +160,11 @@ def test_stop_commits_the_open_windows(
     records = topic.produce(lines(*["closed"] * 5, "still open"))
     job = start_job(*topic.arguments(), "--to-topic", to_topic.name, script=TO_KAFKA)
     closed = expected_counts(records[:5])
-    job.until(lambda: parse_rows(as_text(committed.rows())) == closed, "the row of the closed window")
+    job.until(lambda: committed.counts() == closed, "the row of the closed window")
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait(60)
     assert ended.code == 0, ended.stderr
-    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
+    assert committed.counts() == expected_counts(records)
 
 
 def test_flink_run(
@@ -167,4 +175,4 @@ def test_flink_run(
     records = topic.produce(random_lines(2, 500, partitions=2))
     arguments = ["--bounded", "--to-topic", to_topic.name, *topic.arguments()]
     job_id(cluster.flink("run", "-p", "2", "--python", TO_KAFKA, *arguments))
-    assert parse_rows(as_text(committed.rows())) == expected_counts(records)
+    assert committed.counts() == expected_counts(records)
