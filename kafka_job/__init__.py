@@ -1,35 +1,14 @@
 """What any Flink job needs that reads a Kafka topic; it knows nothing of what the job computes.
 
-A script parses its command line with JobParser, builds its pipeline in a function that is given a Plan, and hands both
-to `run`. What is behind them, one trade a module:
+A script says its flags as a kind of JobOptions, builds its pipeline in a function that is given a Plan, and hands both
+to `run`. Of the packages each imports only those that stand below it:
 
-  what a user says, and whether it can be done
-    options.py         the flags that every job has
-    kafka_config.py    TLS, passwords and other properties, from a file (--kafka-config)
-    clients.py         the two clients that talk to a broker: kafka-python, and Flink's in Java
-    refusals.py        why a broker does not let us in
-    checks.py          what is wrong with a set-up, one sentence each
-
-  where to read, and what to go on from
-    offsets.py         where to start and where to end: the Plan
-    checkpoints.py     find them, read them, and go on from them
-
-  running
-    run.py             check a set-up, then run the job: on a cluster, or here
-    job.py             the pipeline, and what travels with it
-    local_run.py       a Flink of our own: start it, stop it in good order
-    live.py            a table of the newest rows on the screen
-    cluster.py         hand a job to the cluster of 'flink run'
-    application.py     a cluster that runs the script by itself, as on Kubernetes
-    rest.py            questions to Flink's REST API
-    failures.py        why a job has failed
-
-  parts of a pipeline
-    batches.py         lines in batches for Python (BatchLines.java)
-    watermarks.py      a watermark that survives a restart (KeepWatermark.java)
-    report.py          what was not counted (Tally.java)
-    sql.py             from lines to SQL, and back
-    java_operators.py  how the Java operators become part of a job
+    execution/   run a job: on a Flink of our own, or on the cluster of `flink run`; live.py shows a table meanwhile
+    resume/      go on: the folder of checkpoints, and the plan of a run that is made from it
+    pipeline/    parts that scripts put together: source, batches, watermarks, windows, counts, report, rows, SQL
+    kafka/       how to reach a broker, what is wrong with it, what it knows of a topic and a group
+    flink/       the wall: all that leans on what Flink does not promise
+    options.py, terminal.py   the flags that every job has; what is said at the screen
 """
 
 import sys
@@ -39,25 +18,36 @@ from importlib.util import find_spec
 if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
 
-from kafka_job.batches import batch_lines, line_schema
-from kafka_job.kafka_config import set_properties
-from kafka_job.offsets import Plan
-from kafka_job.options import JobParser, positive
-from kafka_job.report import report
-from kafka_job.run import run
-from kafka_job.sql import query, tables_with_lines
-from kafka_job.watermarks import keep_watermark
+from kafka_job.execution.entry import run
+from kafka_job.execution.stop import Stop
+from kafka_job.options import JobOptions
+from kafka_job.pipeline.batches import batch_lines
+from kafka_job.pipeline.counts import CountRows, add_counts, key_by_shard, total
+from kafka_job.pipeline.report import report, report_late
+from kafka_job.pipeline.rows import utc, write_rows, write_to_topic
+from kafka_job.pipeline.source import Plan, read_lines
+from kafka_job.pipeline.sql import query, tables_with_lines
+from kafka_job.pipeline.watermarks import keep_watermark
+from kafka_job.pipeline.windows import reduce_windows
 
 __all__ = [
-    "JobParser",
+    "CountRows",
+    "JobOptions",
     "Plan",
+    "Stop",
+    "add_counts",
     "batch_lines",
     "keep_watermark",
-    "line_schema",
-    "positive",
+    "key_by_shard",
     "query",
+    "read_lines",
+    "reduce_windows",
     "report",
+    "report_late",
     "run",
-    "set_properties",
     "tables_with_lines",
+    "total",
+    "utc",
+    "write_rows",
+    "write_to_topic",
 ]

@@ -1,41 +1,56 @@
-"""The command line: the flags that every job has. A script adds its own with `add_argument`."""
+"""What a user says: the flags that every job has, as a frozen value. A script adds a flag with one line.
+
+@dataclass(frozen=True, kw_only=True)
+class Options(JobOptions):
+    window: Annotated[int, "length of the windows in seconds"] = 5      # the flag --window
+"""
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from kafka_job.application import is_recovered
-from kafka_job.clients import host_and_port
-from kafka_job.job import UNDER_FLINK_RUN
-from kafka_job.kafka_config import read_config
-
-BROKERS = "localhost:19092"
+Options = TypeVar("Options", bound="JobOptions")
 
 
 def positive(text: str) -> int:
-    """A whole number above zero, for argparse; raises ValueError for anything else."""
+    """A whole number above zero; raises ValueError for anything else."""
     if int(text) <= 0:
         raise ValueError
     return int(text)
 
 
 def not_negative(text: str) -> int:
-    """A whole number, zero or above, for argparse; raises ValueError for anything else."""
+    """A whole number, zero or above; raises ValueError for anything else."""
     if int(text) < 0:
         raise ValueError
     return int(text)
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """An address, HOST:PORT, where HOST may be [IPv6]; raises ValueError where the port is not a number."""
+    host, _, port = text.strip().rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def broker_list(text: str) -> str:
-    """One or more addresses HOST:PORT, separated by commas, for argparse; raises ValueError for anything else."""
+    """One or more addresses HOST:PORT, separated by commas; raises ValueError for anything else."""
     if not all(host and 0 < port < 65536 for host, port in map(host_and_port, text.split(","))):
         raise ValueError
     return text
 
 
 def folder(text: str) -> str:
-    """A folder, or file://, as an absolute path, for argparse: a cluster's processes have other working directories."""
+    """A folder of this machine, or file://, as an absolute path: a cluster's processes have other working directories.
+
+    Raises:
+        argparse.ArgumentTypeError: it is a file, or on another machine.
+    """
+    if "://" in text and not text.startswith("file://"):
+        way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
+        raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
     path = Path(text.removeprefix("file://")).resolve()
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
@@ -43,103 +58,94 @@ def folder(text: str) -> str:
 
 
 def folder_or_uri(text: str) -> str:
-    """A folder of this machine, for argparse; or a URI, which is the cluster's business.
-
-    Under 'flink run' that holds for file://, too: the folder may be there for the workers alone.
-    """
-    is_here = "://" not in text or (text.startswith("file://") and not UNDER_FLINK_RUN)
-    return folder(text) if is_here else text
+    """A folder of this machine as an absolute path; or a URI, which is the business of whoever writes there."""
+    return text if "://" in text else folder(text)
 
 
-def local_folder(text: str) -> str:
-    """A folder of this machine, for argparse: what is in it is read before the job starts."""
-    if "://" in text and not text.startswith("file://"):
-        way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
-        raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
-    return folder(text)
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """The flags of a job that reads a Kafka topic. A field is a flag: it has the flag's help, and what reads its value.
 
-
-class JobParser(argparse.ArgumentParser):
-    """The command line of a job that reads a Kafka topic.
-
-    Bad input ends the program with a usage message and exit code 2.
+    Raises:
+        ValueError: two of them do not go together.
     """
 
-    def __init__(self, description: str) -> None:
-        """`description`: what the job does, in a sentence."""
-        # The formatter adds each default to the help.
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        option = self.add_argument
-        option(
-            "--output", type=folder_or_uri, metavar="PATH", help="folder for the result files; None: print to stdout"
-        )
-        option(
-            "--live",
-            action="store_true",
-            help="in a terminal, show the newest window as a table, instead of printing all rows",
-        )
-        option("--topic", default="input", help="topic to read lines from")
-        option(
-            "--bootstrap-servers",
-            type=broker_list,
-            default=BROKERS,
-            metavar="HOST:PORT[,...]",
-            help="Kafka or Redpanda",
-        )
-        option(
-            "--kafka-config",
-            type=read_config,
-            metavar="FILE",
-            help="properties of a Kafka client, as Kafka's own tools take them: TLS, user, password; None: plain Kafka",
-        )
-        option("--group-id", default="test_group", help="consumer group to commit offsets to")
-        option(
-            "--max-delay",
-            type=not_negative,
-            default=0,
-            metavar="SECONDS",
-            help="how much older than the newest record of its partition a record may be and still count",
-        )
-        option(
-            "--idle-timeout",
-            type=not_negative,
-            default=5,
-            metavar="SECONDS",
-            help="when a partition without records no longer holds windows back; 0: never",
-        )
-        option(
-            "--start",
-            choices=["committed", "earliest", "latest"],
-            default="committed",
-            help="offsets to start from; committed: those of the group, earliest where it has none",
-        )
-        option(
-            "--bounded",
-            action="store_true",
-            help="stop at the offsets that are the end when the job starts, and close all windows",
-        )
-        option(
-            "--checkpoint-dir",
-            type=local_folder,
-            metavar="DIR",
-            help="keep checkpoints here, and go on from the newest one; None: a crash loses open windows",
-        )
-        option(
-            "--no-drain",
-            action="store_true",
-            help="on Ctrl-C leave open windows to the next run with this --checkpoint-dir, instead of writing them",
-        )
+    output: Annotated[str | None, "folder for the result files; None: print to stdout", folder_or_uri, "PATH"] = None
+    live: Annotated[bool, "in a terminal, show the newest window as a table, instead of printing all rows"] = False
+    topic: Annotated[str, "topic to read lines from"] = "input"
+    bootstrap_servers: Annotated[str, "Kafka or Redpanda", broker_list, "HOST:PORT[,...]"] = "localhost:19092"
+    kafka_config: Annotated[
+        str | None,
+        "properties of a Kafka client, as Kafka's own tools take them: TLS, user, password; None: plain Kafka",
+        str,
+        "FILE",
+    ] = None
+    group_id: Annotated[str, "consumer group to commit offsets to"] = "test_group"
+    max_delay: Annotated[
+        int,
+        "how much older than the newest record of its partition a record may be and still count",
+        not_negative,
+        "SECONDS",
+    ] = 0
+    idle_timeout: Annotated[
+        int, "when a partition without records no longer holds windows back; 0: never", not_negative, "SECONDS"
+    ] = 5
+    start: Annotated[
+        Literal["committed", "earliest", "latest"],
+        "offsets to start from; committed: those of the group, earliest where it has none",
+    ] = "committed"
+    bounded: Annotated[bool, "stop at the offsets that are the end when the job starts, and close all windows"] = False
+    checkpoint_dir: Annotated[
+        str | None,
+        "keep checkpoints here, and go on from the newest one; None: a crash loses open windows",
+        folder,
+        "DIR",
+    ] = None
+    no_drain: Annotated[
+        bool, "on Ctrl-C leave open windows to the next run with this --checkpoint-dir, instead of writing them"
+    ] = False
 
-    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
-        """The options as values; `args` are those of the command line if None."""
-        if is_recovered():  # the job goes on with what it was started with, whatever has become of a file since
-            sys.exit()
-        values = super().parse_args(args)
-        values.kafka_config = values.kafka_config or {}
-        if values.no_drain and not values.checkpoint_dir:
-            self.error("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
-        if values.live and values.output:
-            self.error(
+    def __post_init__(self) -> None:
+        if self.no_drain and not self.checkpoint_dir:
+            raise ValueError("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
+        if self.live and self.output:
+            raise ValueError(
                 "--live shows rows that are printed, and with --output they go to files; leave out one of the two"
             )
-        return values
+
+    @classmethod
+    def parse(cls: type[Options], description: str, arguments: Sequence[str] | None = None) -> Options:
+        """The options on the command line. Bad input ends the program with a usage message and exit code 2.
+
+        Args:
+            description: what the job does, in a sentence.
+            arguments: None: those of the command line.
+        """
+        # The formatter adds each default to the help.
+        parser = argparse.ArgumentParser(
+            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        hints = get_type_hints(cls, include_extras=True)
+        for field in fields(cls):
+            add_flag(parser, field, hints[field.name])
+        try:
+            return cls(**vars(parser.parse_args(arguments)))
+        except ValueError as error:
+            parser.error(str(error))
+
+
+def add_flag(parser: argparse.ArgumentParser, field: Field, hint: Any) -> None:
+    """Add the flag of a field. `hint`: its type, Annotated with the help, what reads the value, the value's name."""
+    annotated, help_text, *reads = get_args(hint)
+    kinds = get_args(annotated) if get_origin(annotated) in (Union, UnionType) else (annotated,)
+    [kind] = [one for one in kinds if one is not NoneType]
+    flag = f"--{field.name.replace('_', '-')}"
+    needed = field.default is MISSING
+    common = {"help": help_text, "required": needed, "default": None if needed else field.default}
+    if kind is bool:
+        parser.add_argument(flag, action="store_true", help=help_text)
+    elif get_origin(kind) is Literal:
+        parser.add_argument(flag, choices=get_args(kind), **common)
+    else:
+        read: Callable[[str], Any] = reads[0] if reads else positive if kind is int else str
+        parser.add_argument(flag, type=read, metavar=reads[1] if len(reads) > 1 else None, **common)

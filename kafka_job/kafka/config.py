@@ -14,6 +14,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from kafka_job.flink.connector import SHADED
+
 import javaproperties
 
 Properties = dict[str, str]
@@ -46,7 +48,6 @@ SET_BY_THE_JOB = {  # with others it would not count rightly, or show less of it
     "value.serializer",
 }
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in Flink's connector
 ENVIRONMENT = re.compile(r"\$\{env:(\w+)\}")
 REFERENCE = re.compile(r"\$\{([\w.-]+):[^}]*\}")  # to what one of Kafka's config providers has
 # What they log at DEBUG has passwords in it: settings, and what is sent to a broker. (PyFlink itself silences py4j's.)

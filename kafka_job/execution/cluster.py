@@ -1,26 +1,22 @@
 """A run on the cluster of 'flink run'."""
 
-import argparse
+import contextlib
 import logging
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 
-from kafka_job.application import (
-    configuration_of_flink_run,
-    has_high_availability,
-    in_application_mode,
-    patiently,
-)
-from kafka_job.checkpoints import lock, plan_after, plan_in
-from kafka_job.checks import find_connector
-from kafka_job.failures import said_in_one_sentence
-from kafka_job.job import RESTARTS, Job
-from kafka_job.offsets import Plan, TopicOffsets, ask_for_offsets, check_group, make_plan
-from kafka_job.rest import get_json
-
-from pyflink.util.java_utils import add_jars_to_context_class_loader
+from kafka_job.execution.application import has_high_availability, in_application_mode, patiently
+from kafka_job.execution.failures import said_in_one_sentence
+from kafka_job.execution.job import RESTARTS, Job
+from kafka_job.flink.rest import get_json
+from kafka_job.kafka.offsets import TopicOffsets, ask_for_offsets, check_group
+from kafka_job.pipeline.source import Plan
+from kafka_job.resume.folder import taken
+from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in
 
 INTERVAL = "execution.checkpointing.interval"
 DIRECTORY = "execution.checkpointing.dir"
@@ -33,68 +29,80 @@ FEWER_RESTARTS = {"restart-strategy.exponential-delay.attempts-before-reset-back
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 
 
-def submit(job: Job) -> None:
-    """Hand the job to the cluster of 'flink run'."""
-    configuration = configuration_of_flink_run()
-    add_jars_to_context_class_loader([find_connector().as_uri()])  # what reads checkpoints is in there
-    with said_in_one_sentence():
-        environment = job.pipeline(plan_for_cluster(job, configuration))
-    logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
-    try:
-        environment.execute(job.name)  # without --detached this waits for the end of the job
-    except KeyboardInterrupt:
-        sys.exit("Nobody waits for the job any more, but it goes on: flink list, flink cancel JOB_ID")
+def submit(job: Job, configuration: Mapping[str, str]) -> None:
+    """Hand the job to the cluster of 'flink run'; `configuration`: that cluster's, and the flags of 'flink run'."""
+    settings = {**restarts(configuration, job.options.bounded), **job.settings, **interval(configuration)}
+    with planned(job, configuration) as (plan, recovery):
+        with said_in_one_sentence():
+            environment = job.pipeline(plan, settings, recovery)
+        logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
+        try:
+            environment.execute(job.name)  # without --detached this waits for the end of the job
+        except KeyboardInterrupt:
+            sys.exit("Nobody waits for the job any more, but it goes on: flink list, flink cancel JOB_ID")
 
 
-def plan_for_cluster(job: Job, configuration: dict[str, str]) -> Plan:
+@contextlib.contextmanager
+def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, Recovery]]:
     """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it.
 
     Raises:
         SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
     """
     options, savepoint = job.options, configuration.get(SAVEPOINT)
-    settings = restarts(configuration, options.bounded) | job.settings | interval(configuration)
-    if options.checkpoint_dir and in_application_mode(configuration) and has_high_availability(configuration):
-        sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
-    if options.checkpoint_dir and savepoint:
-        sys.exit(f"-s {savepoint} names where to go on from, {WITHOUT_FOLDER}")
-    if options.checkpoint_dir and options.bounded:
-        sys.exit(f"--bounded keeps no state when it ends on a cluster, {WITHOUT_FOLDER}")
     if options.checkpoint_dir:
+        refuse_beside_folder(job, configuration)
         folder = Path(options.checkpoint_dir)
-        return plan_in(folder, lock(folder), options, settings, job.state, on_cluster=True)
-    settings = settings | place_for_checkpoints(configuration)
-    topic = patiently(lambda: ask_broker(options))
+        with taken(folder):
+            with said_in_one_sentence():
+                topic = ask_for_offsets(job.broker, options.topic, options.group_id)
+                plan = plan_in(folder, options, job.broker, topic, job.state, on_cluster=True)
+            yield plan
+        return
+    place = place_for_checkpoints(configuration)
+    topic = patiently(lambda: ask_broker(job), configuration)
     if savepoint and savepoint != LAST_STATE:
-        return plan_after(savepoint, options, settings, topic)
-    return make_plan(options, settings, topic, bounded_by_flink=True)
+        plan, recovery = plan_after(savepoint, options, job.broker, topic)
+    else:
+        plan, recovery = make_plan(options, job.broker, topic, bounded_by_flink=True), Recovery()
+    yield plan, replace(recovery, settings={**recovery.settings, **place})
 
 
-def ask_broker(options: argparse.Namespace) -> TopicOffsets:
+def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
+    """Exit with one sentence where a cluster has something else to go on from, or keeps nothing."""
+    if in_application_mode(configuration) and has_high_availability(configuration):
+        sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
+    if SAVEPOINT in configuration:
+        sys.exit(f"-s {configuration[SAVEPOINT]} names where to go on from, {WITHOUT_FOLDER}")
+    if job.options.bounded:
+        sys.exit(f"--bounded keeps no state when it ends on a cluster, {WITHOUT_FOLDER}")
+
+
+def ask_broker(job: Job) -> TopicOffsets:
     """What the broker says of the topic, and of the group, which can be committed to.
 
     Raises:
         SystemExit: it does not answer, or it cannot.
     """
     with said_in_one_sentence():
-        topic = ask_for_offsets(options)
-        check_group(options, topic)
+        topic = ask_for_offsets(job.broker, job.options.topic, job.options.group_id)
+        check_group(job.broker, job.options.group_id, job.options.topic, topic)
         return topic
 
 
-def interval(configuration: dict[str, str]) -> dict[str, str]:
+def interval(configuration: Mapping[str, str]) -> dict[str, str]:
     """How often checkpoints are made, where Flink's configuration says so: whoever runs the cluster pays for them."""
     return {key: value for key, value in configuration.items() if key == INTERVAL}
 
 
-def restarts(configuration: dict[str, str], bounded: bool) -> dict[str, str]:
+def restarts(configuration: Mapping[str, str], bounded: bool) -> dict[str, str]:
     """How often Flink tries again, where its configuration does not say so."""
     if any(key.startswith("restart-strategy") for key in configuration):
         return {}
     return RESTARTS | FEWER_RESTARTS if bounded else RESTARTS
 
 
-def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
+def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     """Settings for checkpoints of any size, that are there when they are needed.
 
     Where nothing is configured they stay in the memory of the JobManager. There, the first one in which the state of a
@@ -118,13 +126,13 @@ def place_for_checkpoints(configuration: dict[str, str]) -> dict[str, str]:
     }
 
 
-def address_of_cluster(configuration: dict[str, str]) -> str:
+def address_of_cluster(configuration: Mapping[str, str]) -> str:
     """Where the JobManager is. Flink takes the address for RPC where there is none for REST."""
     address = configuration.get("jobmanager.rpc.address", "localhost")
     return address if in_application_mode(configuration) else configuration.get("rest.address", address)
 
 
-def configuration_of_cluster(configuration: dict[str, str]) -> dict[str, str]:
+def configuration_of_cluster(configuration: Mapping[str, str]) -> dict[str, str]:
     """What a standalone cluster that runs already says of itself."""
     if configuration.get("execution.target") != "remote":
         return {}

@@ -12,16 +12,15 @@ import sys
 import threading
 import time
 import urllib.parse
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import IO, Any
+from typing import Any
 
-from kafka_job.rest import get_json
+from kafka_job.flink.gateway import Jvm
+from kafka_job.flink.rest import get_json
+from kafka_job.terminal import printable
 
-from py4j.protocol import Py4JError
-from pyflink.java_gateway import get_gateway
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -74,18 +73,17 @@ class Progress:
 class LiveTable:
     """Reads what a job prints, and shows the newest window; two threads, of which each writes what the other reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, jvm: Jvm) -> None:
+        """`jvm`: prints the rows."""
+        self.jvm = jvm
         self.newest = self.complete = Window()
         self.last_row = 0.0  # when it came, by time.monotonic()
         self.progress: Progress | None = Progress()  # None: the job has ended
-        self.mark = uuid.uuid4().hex  # a line that we let the JVM print, behind the last row
-        self.marked = threading.Event()
 
-    def read(self, stdout: IO[bytes]) -> None:
-        """Read what a JVM prints, until it ends; it waits for us if we are slow."""
-        for line in stdout:
+    def read(self, lines: bytes) -> None:
+        """Take lines that the JVM has printed."""
+        for line in lines.removesuffix(b"\n").split(b"\n"):
             self.add(line)
-        self.marked.set()
 
     def add(self, line: bytes) -> None:
         """Take a line that was printed: a row, or something else, which is passed on."""
@@ -94,20 +92,13 @@ class LiveTable:
             key, count = rest.rsplit(b"\t", 1)
             number = int(count)
         except ValueError:
-            self.pass_on(line.decode("utf-8", "replace").removesuffix("\n"))
+            with contextlib.suppress(OSError):
+                print(printable(line.decode("utf-8", "replace").expandtabs()), flush=True)
             return
         if start != self.newest.start:  # windows close one after the other: the one before is complete
             self.complete, self.newest = self.newest, Window(start)
         self.newest.add(key, number)
         self.last_row = time.monotonic()
-
-    def pass_on(self, line: str) -> None:
-        """Print a line that is not a row, above the table."""
-        if line == self.mark:
-            self.marked.set()
-            return
-        with contextlib.suppress(OSError):
-            print(printable(line.expandtabs()), flush=True)
 
     def window(self) -> Window:
         """The newest window that has all of its rows."""
@@ -137,7 +128,7 @@ class LiveTable:
         try:
             yield
         finally:
-            self.wait_for_last_row()
+            self.jvm.wait_for_output()
             done.set()
             refresh.join()
             self.progress = None
@@ -159,12 +150,6 @@ class LiveTable:
                 width = min(WIDTH, live.console.width)
                 live.refresh()
             done.wait(REFRESH)
-
-    def wait_for_last_row(self) -> None:
-        """Wait until all is read that the job has printed, if its JVM still lives."""
-        with contextlib.suppress(Py4JError, OSError):
-            get_gateway().jvm.java.lang.System.out.println(self.mark)
-            self.marked.wait(10)
 
 
 @contextlib.contextmanager
@@ -212,11 +197,6 @@ def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) ->
 
 
 # --- What is shown --------------------------------------------------------------------------------------------------
-
-
-def printable(text: str) -> str:
-    """A text without what a terminal would obey instead of showing it."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def distance(seconds: float) -> str:

@@ -1,18 +1,19 @@
-"""From a stream of lines to Flink SQL, and back to a stream of rows of text."""
+"""From a stream of lines to Flink SQL, and back to a stream of values."""
 
-from kafka_job.watermarks import keep_watermark
+from kafka_job.flink.rows import values_of_query
+from kafka_job.pipeline.watermarks import keep_watermark
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
-from pyflink.table.types import DataType, _to_java_data_type
+from pyflink.table.types import DataType
 
 
 def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream) -> StreamTableEnvironment:
     """An environment for SQL with the view `lines`: line BYTES, null for a null value; event_time TIMESTAMP_LTZ(3).
 
     Args:
-        lines: stream of rows of `line_schema`, with event-time timestamps and watermarks.
+        lines: stream of rows of one field, line, with event-time timestamps and watermarks; see `Plan.read`.
     """
     tables = StreamTableEnvironment.create(environment)
     schema = (
@@ -28,12 +29,5 @@ def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream
 
 
 def query(tables: StreamTableEnvironment, sql: str, data_type: DataType) -> DataStream:
-    """The results of a query with one column, as a stream of its values; they are STRING or BIGINT.
-
-    PyFlink's own to_data_stream makes rows of one field.
-    """
-    stream = tables._j_tenv.toDataStream(tables.sql_query(sql)._j_table, _to_java_data_type(data_type))
-    # The type of SQL says the same, but PyFlink would take the values for rows.
-    values = Types.STRING() if data_type == DataTypes.STRING() else Types.LONG()
-    stream.getTransformation().setOutputType(values.get_java_type_info())
-    return DataStream(stream)
+    """The results of a query with one column, STRING or BIGINT, as a stream of its values."""
+    return values_of_query(tables, sql, data_type, Types.STRING() if data_type == DataTypes.STRING() else Types.LONG())

@@ -1,0 +1,123 @@
+"""Run a job: check its set-up, then hand it to the cluster of 'flink run', or to a Flink of our own."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from kafka_job.execution.application import configuration_of_flink_run, patiently
+from kafka_job.execution.cluster import submit
+from kafka_job.execution.job import Build, Job
+from kafka_job.execution.local import run_locally
+from kafka_job.execution.stop import Stop
+from kafka_job.flink import gateway
+from kafka_job.flink.connector import find_connector
+from kafka_job.flink.environment import load_connector
+from kafka_job.kafka.broker import Broker
+from kafka_job.kafka.checks import check_kafka
+from kafka_job.kafka.config import read_config
+from kafka_job.options import JobOptions
+from kafka_job.terminal import say
+
+from find_libpython import find_libpython
+
+MODE = "python.execution-mode"
+# For a Python without a shared library, which cannot run inside Flink's JVM.
+PROCESS_MODE = {
+    MODE: "process",
+    # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits
+    # at most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and is lost if the
+    # source turns idle meanwhile. The keys of a bundle keep their state in the Python worker's cache.
+    "python.fn-execution.bundle.size": "100000",
+    "python.fn-execution.bundle.time": "400",
+    "python.state.cache-size": "100000",
+}
+
+
+def run(
+    name: str,
+    build: Build,
+    options: JobOptions,
+    settings: Mapping[str, str],
+    state: str,
+    to_topic: str | None = None,
+    stop: Stop | None = None,
+) -> None:
+    """Run a job, on the cluster of 'flink run' or else in this process, until it ends or is stopped.
+
+    In this process Flink is started by the first call; there can be one after the other.
+
+    Args:
+        name: what Flink calls it.
+        build: adds the pipeline to an environment, so that it reads what a plan says.
+        options: the script's own kind of JobOptions.
+        settings: Flink's configuration.
+        state: what the job keeps in state, in words. What must not change between a checkpoint and a run that goes on
+            from it belongs here; topic, output and Flink's version are looked after.
+        to_topic: a topic that the job writes to, if it does.
+        stop: asks a run in this process to stop, as Ctrl-C does.
+
+    Raises:
+        SystemExit: something is wrong; one sentence says what, and what to do.
+    """
+    on_cluster = gateway.under_flink_run()
+    try:
+        find_connector()
+        broker = Broker(options.bootstrap_servers, read_config(options.kafka_config) if options.kafka_config else {})
+        job = Job(name, build, options, python_mode(settings), state, broker)
+        if on_cluster:
+            load_connector()
+            configuration = configuration_of_flink_run()
+            patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
+            say_where_rows_go(options, live=False)
+            submit(job, configuration)
+        else:
+            check_folders(options, on_cluster)
+            jvm = gateway.start(has_python=job.settings.get(MODE) == "thread")
+            check_set_up(job, to_topic, on_cluster)
+            live = options.live and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+            say_where_rows_go(options, live)
+            run_locally(job, jvm, live, stop or Stop())
+    except KeyboardInterrupt:  # before the job runs
+        sys.exit(130)
+
+
+def check_set_up(job: Job, to_topic: str | None, on_cluster: bool) -> None:
+    """Exit with one sentence where something is wrong."""
+    check_kafka(job.broker, job.options.topic)
+    if to_topic:
+        check_kafka(job.broker, to_topic, "WRITE")
+    check_folders(job.options, on_cluster)
+
+
+def check_folders(options: JobOptions, on_cluster: bool) -> None:
+    """Exit with one sentence where files could not be written; other machines' folders are for Flink to check."""
+    for option, folder in (("--output", options.output), ("--checkpoint-dir", options.checkpoint_dir)):
+        if folder and ("://" not in folder or (folder.startswith("file://") and not on_cluster)):
+            check_folder(option, Path(folder.removeprefix("file://")))
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Exit with one sentence where files could not be written. `option`: the flag that has named the folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: {option} PATH")
+
+
+def say_where_rows_go(options: JobOptions, live: bool) -> None:
+    """Say that rows are printed, where nothing else shows it."""
+    if options.live and gateway.under_flink_run():
+        say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
+    if not options.output and not live:
+        print("Printing result to stdout. Use --output to specify output path.", flush=True)
+
+
+def python_mode(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """The settings, with Python in processes of its own where it cannot run inside Flink's JVM."""
+    if settings.get(MODE) != "thread" or find_libpython():
+        return settings
+    say("Python has no shared library (libpython), so its functions run slower, in processes.")
+    return {**settings, **PROCESS_MODE}

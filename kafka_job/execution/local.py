@@ -1,0 +1,200 @@
+"""A local run: a job on a Flink of our own, until all is read, or until it is asked to stop."""
+
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kafka_job.execution.failures import said_in_one_sentence
+from kafka_job.execution.job import RESTARTS, Job
+from kafka_job.execution.stop import Stop
+from kafka_job.flink import running as flink
+from kafka_job.flink.gateway import REFUSE_UPLOADS, Jvm
+from kafka_job.flink.snapshots import METADATA, Unreadable
+from kafka_job.kafka.broker import Refused
+from kafka_job.kafka.offsets import Offsets, ask_for_offsets, commit_offsets
+from kafka_job.pipeline.source import Plan
+from kafka_job.resume.folder import newest_checkpoint, taken
+from kafka_job.resume.plans import checkpoint_offsets, plan_in
+from kafka_job.terminal import say
+
+from py4j.protocol import Py4JJavaError
+from pyflink.common import JobClient
+
+PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
+STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
+
+SETTINGS = {
+    "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
+    "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
+    # All that Flink listens on is for this machine only.
+    "rest.bind-address": "localhost",
+    "jobmanager.bind-host": "localhost",  # else its blob server listens on all interfaces
+    "rest.bind-port": "8081,0",  # of the web UI; any free port where 8081 is taken
+    # The web UI takes no jobs: any page in a browser, and anyone on this machine, can send it requests.
+    "web.submit.enable": "false",
+    "web.cancel.enable": "false",
+    "web.rescale.enable": "false",
+    "web.upload.dir": str(REFUSE_UPLOADS),
+    "web.access-control-allow-origin": "",  # no page of another origin may read what it shows
+    "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
+    "metrics.fetcher.update-interval": "200",  # milliseconds; by default records_handed_on would see old numbers
+    # The savepoint of a stop is the run's last checkpoint: no other one follows it.
+    "execution.checkpointing.checkpoints-after-tasks-finish": "false",
+    "execution.checkpointing.timeout": "1 d",  # a stop ends with a checkpoint, after all open windows were written
+}
+
+
+def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
+    """Run a job until all is read that it should read, or until Ctrl-C, SIGTERM or SIGHUP, or until `stop` asks for it.
+
+    Either way the job is stopped with a savepoint, which has its state and its offsets, and its open windows are
+    written. (A bounded job that Flink ends by itself leaves no state to go on from.)
+
+    Args:
+        live: whether rows are shown as a table.
+    """
+    options = job.options
+    settings = {**RESTARTS, **SETTINGS, **job.settings}
+    table = None
+    if live:
+        from kafka_job.execution.live import LiveTable  # only here: other runs do without the time that it takes
+
+        table = LiveTable(jvm)
+    with (
+        stop.on_signals(),
+        checkpoint_folder(options.checkpoint_dir, stop) as folder,
+        said_in_one_sentence(),
+        taken(folder),
+        jvm.stdout.handed_to(table.read) if table else contextlib.nullcontext(),
+    ):
+        topic = ask_for_offsets(job.broker, options.topic, options.group_id)
+        plan, recovery = plan_in(folder, options, job.broker, topic, job.state)
+        stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
+        say_where_web_ui_is(running)
+        with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
+            all_read = wait_for_end(running, plan, stop)
+            leave_open = options.no_drain and not all_read
+            savepoint = stop_job(running, folder, drain=not leave_open)
+        jvm.wait_for_output()
+        commit(job, plan.start | checkpoint_offsets(savepoint, plan.topic))
+        if not all_read:
+            windows = f"in {savepoint.removeprefix('file:')}" if leave_open else "written"
+            say(f"Stopped: open windows are {windows}, files and offsets are committed.")
+
+
+@contextlib.contextmanager
+def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
+    """A folder for checkpoints; without a name one that goes with the run, if the run ends well.
+
+    Raises:
+        SystemExit: the run in the `with` block ends with a sentence; where to go on is added to it.
+    """
+    if name:
+        yield Path(name)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
+    go_on = f"Nothing of what was read is lost: the same command goes on with --checkpoint-dir {folder}"
+    stop.last_words = f"{go_on}\n"
+    try:
+        yield folder
+    except SystemExit as error:
+        if isinstance(error.code, str) and newest_checkpoint(folder):
+            raise SystemExit(f"{error.code}\n{go_on}") from None
+        stop.last_words = ""
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    stop.last_words = ""  # all is written: from a folder that is half deleted, it would be written again
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
+    """Wait until a plan with an end has read all, or until a stop is requested; whether it has read all.
+
+    Where Flink ends a bounded job by itself, it leaves no state to go on from. So for Flink no source has an end, and
+    here checkpoints are made, when nothing more seems to come, until one of them has read up to the end of the plan.
+
+    Raises:
+        Py4JJavaError: the job has failed.
+    """
+    start = next_look = time.monotonic()
+    checkpoint, handed_on = None, 0
+    while not stop.wait(0.05):
+        if flink.has_ended(running):
+            sys.exit(STOPPED_BY_OTHERS)
+        now = time.monotonic()
+        if plan.end is None or now < next_look:
+            continue
+        if checkpoint is None:
+            before, handed_on = handed_on, flink.records_handed_on(running)
+            if handed_on == before or now - start < 1:
+                checkpoint = flink.Checkpoint(running)
+            else:
+                next_look = now + 0.5  # a checkpoint costs something: none is made for this while there is more to read
+        elif checkpoint.is_done():
+            if has_read_all(plan, checkpoint.path()):
+                return True
+            checkpoint = None
+            next_look = now + min(3.0, 0.1 + (now - start) / 4)
+    return False
+
+
+def has_read_all(plan: Plan, checkpoint: str | None) -> bool:
+    """Whether a plan's end was reached in a checkpoint, by its URI; None: it has failed."""
+    if checkpoint is None:
+        return False
+    try:
+        read = plan.start | checkpoint_offsets(checkpoint, plan.topic)
+    except Unreadable:
+        if Path(checkpoint.removeprefix("file:"), METADATA).exists():
+            raise
+        return False  # Flink deletes it, and has begun with that file, since it has a newer one
+    return all(read[partition] >= offset for partition, offset in plan.end.items())
+
+
+def stop_job(running: JobClient, folder: Path, drain: bool) -> str:
+    """Stop a job with a savepoint in `folder`, however long that takes; the savepoint's URI.
+
+    Args:
+        drain: whether to close all windows before.
+
+    Raises:
+        Py4JJavaError: the job has failed.
+        SystemExit: it has ended in another way.
+    """
+    said = time.monotonic()
+
+    def say_that_it_takes_long() -> None:
+        nonlocal said
+        if time.monotonic() > said + PROGRESS:
+            say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
+            said = time.monotonic()
+
+    try:
+        return flink.stop_with_savepoint(running, f"file://{folder}", drain, say_that_it_takes_long)
+    except flink.StoppedByOthers:
+        sys.exit(STOPPED_BY_OTHERS)
+
+
+def say_where_web_ui_is(running: JobClient) -> None:
+    """Print the address of Flink's web UI, unless the job has ended already."""
+    with contextlib.suppress(Py4JJavaError):
+        say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
+
+
+def commit(job: Job, offsets: Offsets) -> None:
+    """Commit what was read; the rows are written.
+
+    Raises:
+        SystemExit: that cannot be done.
+    """
+    options = job.options
+    try:
+        commit_offsets(job.broker, options.group_id, options.topic, offsets)
+    except Refused as error:
+        again = "the same command goes on rightly" if options.checkpoint_dir else "the next run writes them again"
+        sys.exit(f"All rows are written, but their offsets could not be committed ({error}): {again}")

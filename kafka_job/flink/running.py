@@ -1,0 +1,121 @@
+"""A job that runs on our own Flink: ask it, stop it, end it.
+
+Leans on: the mini cluster behind the client of a job; the Java client, where PyFlink calls methods that are no longer
+there (stop_with_savepoint).
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
+
+from kafka_job.flink.fields import private
+from kafka_job.flink.gateway import java
+from kafka_job.flink.rest import get_json
+
+from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
+from pyflink.common import JobClient
+
+
+class StoppedByOthers(Exception):
+    """The job has ended, and it was not us who have ended it."""
+
+
+def mini_cluster(running: JobClient) -> JavaObject:
+    """The Flink that a job runs on; the client of the job has it, but does not hand it out."""
+    return private(running._j_job_client, "miniCluster")
+
+
+def rest_address(running: JobClient) -> str:
+    """Where Flink's web UI and REST API are, for as long as the job runs.
+
+    Raises:
+        Py4JJavaError: the job has ended, and so has its cluster.
+    """
+    port = mini_cluster(running).getRestAddress().get().getPort()
+    return f"http://localhost:{port}"
+
+
+def job_url(running: JobClient) -> str:
+    """The address of a job in Flink's REST API; raises as `rest_address`."""
+    return f"{rest_address(running)}/jobs/{running.get_job_id()}"
+
+
+def has_ended(running: JobClient) -> bool:
+    """Whether a job has ended.
+
+    Raises:
+        Py4JJavaError: it has failed.
+    """
+    end = running.get_job_execution_result()
+    if end.done():
+        end.result()
+    return end.done()
+
+
+@contextlib.contextmanager
+def failure_of(running: JobClient) -> Iterator[None]:
+    """Raise what a job has failed with, where Flink refuses a call in the `with` block because it ends with the job."""
+    try:
+        yield
+    except Py4JJavaError:
+        deadline = time.monotonic() + 5
+        while not has_ended(running) and time.monotonic() < deadline:  # the result comes some moments later
+            time.sleep(0.05)
+        raise
+
+
+def records_handed_on(running: JobClient) -> int:
+    """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
+    try:
+        source, *_ = get_json(job_url(running))["vertices"]
+    except (OSError, HTTPException, ValueError, Py4JJavaError):
+        return -1
+    return source["metrics"]["write-records"]
+
+
+class Checkpoint:
+    """A checkpoint that a job was asked for."""
+
+    def __init__(self, running: JobClient) -> None:
+        self._future = mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
+
+    def is_done(self) -> bool:
+        """Whether it is complete, or has failed."""
+        return self._future.isDone()
+
+    def path(self) -> str | None:
+        """Where it is; None where it has failed, as it does while not all of the job's tasks run yet."""
+        return None if self._future.isCompletedExceptionally() else self._future.get()
+
+
+def stop_with_savepoint(running: JobClient, folder: str, drain: bool, waiting: Callable[[], None]) -> str:
+    """Stop a job with a savepoint, however long that takes; the savepoint's URI.
+
+    Args:
+        folder: URI, where the savepoint's own folder is made.
+        drain: whether to close all windows before.
+        waiting: is called again and again.
+
+    Raises:
+        Py4JJavaError: the job has failed.
+        StoppedByOthers: it has ended in another way.
+    """
+    canonical = java("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
+    while True:
+        stopped = running._j_job_client.stopWithSavepoint(drain, folder, canonical)
+        while not stopped.isDone():
+            has_ended(running)
+            waiting()
+            time.sleep(0.02)
+        if not stopped.isCompletedExceptionally():
+            return stopped.get()
+        if has_ended(running):
+            raise StoppedByOthers
+        time.sleep(0.1)  # not all of the job's tasks run yet
+
+
+def crash(running: JobClient) -> None:
+    """End a job's cluster at once, without a savepoint, as if its process had been killed."""
+    mini_cluster(running).closeAsync().get()

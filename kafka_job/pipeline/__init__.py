@@ -1,0 +1,1 @@
+"""Parts that scripts put together: source, batches, watermarks, windows, counts, report, rows, SQL."""

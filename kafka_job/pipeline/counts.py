@@ -1,0 +1,57 @@
+"""How often each of many values was seen, in shards: the steps of word_count.py for other values than words.
+
+Flink has work to do for each key of each window. So the key is not a value but a shard: a group of values, each of
+which always belongs to the same one.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from zlib import crc32
+
+from kafka_job.pipeline.rows import utc
+from kafka_job.pipeline.watermarks import keep_watermark
+
+from pyflink.common import Types
+from pyflink.datastream import DataStream, KeyedStream, ProcessWindowFunction
+
+SHARDS = 128  # no more workers than this can share the count
+
+ShardCounts = tuple[int, Counter[str]]  # a shard, and how often each of its values was seen: (6, {"hello": 2})
+
+
+def count_by_shard(values: Iterable[str]) -> Iterable[ShardCounts]:
+    """Each value once, with its count, in the shard that it always belongs to."""
+    shards: dict[int, Counter[str]] = defaultdict(Counter)
+    for value, count in Counter(values).items():
+        shards[crc32(value.encode()) % SHARDS][value] = count  # not hash(value): it differs from process to process
+    return shards.items()
+
+
+def key_by_shard(values: DataStream) -> KeyedStream:
+    """Count the values of each batch, and bring all counts of a shard to one place. `values`: stream of lists."""
+    counts = values.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
+    counts.name("count in batch").uid("count-by-shard")
+    return keep_watermark(counts.key_by(lambda counts: counts[0], key_type=Types.INT()))
+
+
+def add_counts(left: ShardCounts, right: ShardCounts) -> ShardCounts:
+    """The counts of two records of a shard, added up."""
+    counts = left[1].copy()  # what reduce is given may be Flink's own, so it is not changed
+    counts.update(right[1])
+    return left[0], counts
+
+
+def total(counts: ShardCounts) -> int:
+    """How many values these are."""
+    return counts[1].total()
+
+
+class CountRows(ProcessWindowFunction):
+    """The rows of a shard as one text: start of the window (UTC), value and count, with tabs between them."""
+
+    def process(
+        self, shard: int, context: ProcessWindowFunction.Context, reduced: Iterable[ShardCounts]
+    ) -> Iterator[str]:
+        start = utc(context.window().start)
+        for _, counts in reduced:  # one, which reduce has made of all
+            yield "\n".join([f"{start}\t{value}\t{count}" for value, count in counts.items()])

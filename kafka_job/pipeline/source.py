@@ -1,0 +1,98 @@
+"""Where a run begins to read a topic, and where it ends; and the source that does so.
+
+All offsets are known before the job starts. Left to Flink, 'latest' would mean something else after a restart.
+"""
+
+from dataclasses import dataclass
+
+from kafka_job.flink.rows import raw_values
+from kafka_job.kafka.broker import Broker
+from kafka_job.kafka.config import set_properties
+from kafka_job.kafka.offsets import Offsets
+from kafka_job.options import JobOptions
+
+from pyflink.common import Duration, WatermarkStrategy
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream.connectors.kafka import (
+    KafkaOffsetsInitializer,
+    KafkaSource,
+    KafkaSourceBuilder,
+    KafkaTopicPartition,
+)
+
+SOURCE_UID = "kafka-source"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run of the job reads."""
+
+    broker: Broker
+    topic: str
+    start: Offsets  # first offset to read; a partition that is added later is read from its start
+    end: Offsets | None = None  # offset to stop before; None: read on for ever
+    bounded: bool = False  # whether Flink ends the job at `end`; a local run does that itself
+    # Seconds until a partition without records no longer holds windows back; 0: never, as where partitions have an end.
+    idle_timeout: int = 0
+    source_uid: str = (
+        SOURCE_UID  # the source's name in checkpoints; another one after a checkpoint, see resume/plans.py
+    )
+
+    def read(
+        self, environment: StreamExecutionEnvironment, source: KafkaSourceBuilder, watermarks: WatermarkStrategy
+    ) -> DataStream:
+        """The records' values, as rows of one field, line: bytes, or null for a null value (a tombstone).
+
+        The plan gives the source its offsets and its uid, the watermarks their idle timeout, and the client what is in
+        --kafka-config.
+
+        Args:
+            source: with brokers, topic and group.
+            watermarks: how far event time has come in a partition; the slowest partition decides.
+        """
+        self._configure(source)
+        if self.idle_timeout:
+            watermarks = watermarks.with_idleness(Duration.of_seconds(self.idle_timeout))
+        lines = environment.from_source(source.build(), watermarks, f"Kafka topic {self.topic}")
+        return lines.uid(self.source_uid)
+
+    def _configure(self, source: KafkaSourceBuilder) -> None:
+        # Partitions that are added are found in so many milliseconds, by default in 5 minutes; never where all have an
+        # end, since one that is added has none.
+        source.set_property("partition.discovery.interval.ms", "10000" if self.end is None else "-1")
+        # Partitions take turns after so many bytes. With the default, 1 MB, one of many may wait for its turn for
+        # longer than --idle-timeout, no longer hold windows back, and find its windows closed.
+        source.set_property("max.partition.fetch.bytes", "262144")
+        # By default records of transactions that were given up are read, too.
+        source.set_property("isolation.level", "read_committed")
+        properties = self.broker.properties
+        if "client.id" in properties:  # Flink's clients need names of their own, which begin with this one
+            source.set_property("client.id.prefix", properties["client.id"])
+        set_properties(source, properties)
+        source.set_value_only_deserializer(raw_values("line"))
+        source.set_starting_offsets(self._initializer(self.start))
+        if self.end is not None:
+            # Both stop before `end`. With set_unbounded Flink goes on after that, until the job is stopped.
+            set_end = source.set_bounded if self.bounded else source.set_unbounded
+            set_end(self._initializer(self.end))
+
+    def _initializer(self, offsets: Offsets) -> KafkaOffsetsInitializer:
+        return KafkaOffsetsInitializer.offsets(
+            {KafkaTopicPartition(self.topic, partition): offset for partition, offset in offsets.items()}
+        )
+
+
+def read_lines(environment: StreamExecutionEnvironment, options: JobOptions, plan: Plan) -> DataStream:
+    """The topic's lines, as `Plan.read` has them, with the timestamps of their records, and watermarks between them.
+
+    This is `read_lines` of word_count.py, where each step is explained.
+    """
+    source = (
+        KafkaSource.builder()
+        .set_bootstrap_servers(options.bootstrap_servers)
+        .set_topics(options.topic)
+        .set_group_id(options.group_id)
+    )
+    return plan.read(
+        environment, source, WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
+    )

@@ -1,0 +1,15 @@
+"""What is said to whoever sits at the screen."""
+
+import contextlib
+import sys
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, which may be gone: a closed terminal must not end a stop that it has caused."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would obey instead of showing it."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
