@@ -155,7 +155,7 @@ def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time.")
     # What a checkpoint's state means: a run whose text differs, with other windows, does not go on from it.
     state = f"counts per window of {options.window} s in {SHARDS} shards"
-    run("word_count", build, options, SETTINGS, state)
+    run("word_count", build, options, state, SETTINGS)
 
 
 if __name__ == "__main__":

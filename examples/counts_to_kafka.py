@@ -16,71 +16,93 @@ It must set
     isolation.level=read_committed
 """
 
-import argparse
-import sys
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
+from kafka_job import (
+    SHARDS,
+    CountRows,
+    JobOptions,
+    Plan,
+    add_counts,
+    batch_lines,
+    key_by_shard,
+    number_of,
+    read_lines,
+    reduce_windows,
+    run,
+    split_lines,
+    write_to_topic,
+)
 
-from kafka_job import JobParser, Plan, batch_lines, positive, run, set_properties
-
-from pyflink.common import Types
+from pyflink.common import Time, Types
 from pyflink.common.serialization import SimpleStringSchema
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.datastream.connectors.base import DeliveryGuarantee
-from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, KafkaSink
-
-from word_count import SETTINGS, SHARDS, count_words, read_lines
+from pyflink.datastream.window import TumblingEventTimeWindows
 
 # After so long a broker aborts a transaction by itself. A run that goes on later than this may find that what it should
 # commit is gone. Flink's default, an hour, is more than brokers allow by default: transaction.max.timeout.ms.
 TRANSACTION_TIMEOUT = 15 * 60 * 1000  # milliseconds
 
 
-def transactional_ids(options: argparse.Namespace) -> str:
-    """What the names of this job's transactions begin with: the same in each of its runs, another in other jobs.
+@dataclass(frozen=True, kw_only=True)
+class Options(JobOptions):
+    """The flags of this job, beside those that every job has."""
 
-    With the name of a transaction goes the right to abort it. The next run does that with what a crash has left open.
-    """
-    return f"{options.group_id}-{options.topic}-{options.to_topic}"
+    window: Annotated[int, "length of the windows in seconds"] = 5
+    to_topic: Annotated[str, "topic to write counts to", str, "TOPIC"] = "counts"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output:
+            raise ValueError("counts go to a topic, not to files: --to-topic TOPIC in place of --output")
+        if self.to_topic == self.topic:
+            raise ValueError(f"--to-topic {self.topic} is the topic that is read: the job would count its own counts")
+
+    def transactional_ids(self) -> str:
+        """What the names of this job's transactions begin with: the same in each of its runs, another in other jobs.
+
+        With the name of a transaction goes the right to abort it. The next run does that with what a crash has left
+        open.
+        """
+        return f"{self.topic}/{self.to_topic}/{self.group_id}"  # no topic's name has a slash
 
 
-def write_to_topic(rows: DataStream, options: argparse.Namespace) -> None:
-    """Write rows to the topic `options.to_topic`, a record each; many rows may come as one text."""
+def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
+    """Source, count, sink."""
+    words = split_lines(batch_lines(read_lines(environment, options, plan), options.window))
+    rows = reduce_windows(
+        key_by_shard(words),
+        TumblingEventTimeWindows.of(Time.seconds(options.window)),
+        add_counts,
+        CountRows(),
+        number_of,
+        name=f"count per {options.window} s window",
+        uid=f"count-in-{SHARDS}-shards",
+    )
+    write_counts(rows, options, plan)
+
+
+def write_counts(rows: DataStream, options: Options, plan: Plan) -> None:
+    """Write rows to the topic, a record each; many rows may come as one text."""
     records = rows.flat_map(lambda text: text.split("\n"), output_type=Types.STRING())
     records.name("one record a row").uid("split-rows")
-    value = KafkaRecordSerializationSchema.builder().set_topic(options.to_topic)
-    builder = (
-        KafkaSink.builder()
-        .set_bootstrap_servers(options.bootstrap_servers)
-        .set_record_serializer(value.set_value_serialization_schema(SimpleStringSchema()).build())
-        .set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE)
-        .set_transactional_id_prefix(transactional_ids(options))
-        .set_property("transaction.timeout.ms", str(TRANSACTION_TIMEOUT))
+    write_to_topic(
+        records,
+        plan,
+        options.to_topic,
+        SimpleStringSchema(),
+        {"transaction.timeout.ms": str(TRANSACTION_TIMEOUT)},
+        transactional_ids=options.transactional_ids(),
+        name=f"write to topic {options.to_topic}",
+        uid="write-to-kafka",
     )
-    sink = set_properties(builder, options.kafka_config).build()
-    records.sink_to(sink).name(f"write to topic {options.to_topic}").uid("write-to-kafka")
-
-
-def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
-    """Source, count, sink; the first two are those of word_count.py."""
-    lines = read_lines(environment, options, plan)
-    rows = count_words(batch_lines(lines, options.window), options.window)
-    write_to_topic(rows, options)
 
 
 def main() -> None:
-    parser = JobParser("Count the words of a Kafka topic per window of event time, into another topic.")
-    parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
-    parser.add_argument("--to-topic", default="counts", metavar="TOPIC", help="topic to write counts to")
-    options = parser.parse_args()
-    if options.output:
-        parser.error("counts go to a topic, not to files: --to-topic TOPIC in place of --output")
-    if options.to_topic == options.topic:
-        parser.error(f"--to-topic {options.to_topic} is the topic that is read: the job would count its own counts")
-    options.output = f"kafka://{options.to_topic}"  # that is what checkpoints belong to; no folder is looked for
+    options = Options.parse("Count the words of a Kafka topic per window of event time, into another topic.")
     state = f"counts per window of {options.window} s in {SHARDS} shards"
-    run("counts_to_kafka", build, options, SETTINGS, state, options.to_topic)
+    run("counts_to_kafka", build, options, state, to_topic=options.to_topic)
 
 
 if __name__ == "__main__":

@@ -11,44 +11,60 @@ category `other`, so no word is left out. A row is the start of a window (UTC), 
     2026-11-22T14:00:00Z    other    12
 """
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
-
-from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run
+from kafka_job import (
+    JobOptions,
+    Plan,
+    batch_lines,
+    keep_watermark,
+    read_lines,
+    reduce_windows,
+    run,
+    split_lines,
+    utc,
+    write_rows,
+)
 
 from pyflink.common import Time, Types
 from pyflink.datastream import DataStream, FlatMapFunction, ProcessWindowFunction, StreamExecutionEnvironment
 from pyflink.datastream.window import TumblingEventTimeWindows
-
-from word_count import LATE, SETTINGS, read_lines, split_lines, utc, write_rows
 
 OTHER = "other"  # the category of words that are not in the table
 
 Pair = tuple[str, int]  # a category, and how many words of it there were
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(JobOptions):
+    """The flags of this job, beside those that every job has."""
+
+    table: Annotated[str, "file of words and their categories", str, "FILE"]
+    window: Annotated[int, "length of the windows in seconds"] = 5
+
+
 def read_table(path: str) -> dict[str, str]:
-    """The categories of words, for argparse; raises ArgumentTypeError where the file is not such a table."""
+    """The categories of words; exits with one sentence where the file is not such a table."""
     try:
         lines = Path(path).read_text("utf-8-sig").split("\n")
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{path} cannot be read: {error.strerror}") from None
+        sys.exit(f"--table {path} cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+        sys.exit(f"--table {path} is not UTF-8: {error.reason} at byte {error.start}")
     table: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         word, _, category = line.partition("\t")
         if word.split() != [word] or not category or "\t" in category:
-            raise argparse.ArgumentTypeError(f"line {number} of {path} is not a word, a tab and a category: {line!r}")
+            sys.exit(f"Line {number} of --table {path} is not a word, a tab and a category: {line!r}")
         if table.setdefault(word, category) != category:
-            raise argparse.ArgumentTypeError(f"line {number} of {path} gives '{word}' a second category: {category}")
+            sys.exit(f"Line {number} of --table {path} gives '{word}' a second category: {category}")
     return table
 
 
@@ -79,36 +95,25 @@ class MakeRow(ProcessWindowFunction):
 
 def count_categories(batches: DataStream, table: dict[str, str], window: int) -> DataStream:
     """Count categories per window of `window` seconds: batches of lines come in, rows go out when it closes."""
-    words = batches.map(split_lines).name("split into words").uid("split-lines")  # ["apple", "pear", "the"]
+    words = split_lines(batches)  # ["apple", "pear", "the"]
     pairs = words.flat_map(CountByCategory(table), output_type=Types.TUPLE([Types.STRING(), Types.LONG()]))
     pairs.name("count by category").uid("count-by-category")  # ("fruit", 2), ("other", 1)
     by_category = keep_watermark(pairs.key_by(lambda pair: pair[0], key_type=Types.STRING()))
-    rows = (
-        by_category.window(TumblingEventTimeWindows.of(Time.seconds(window)))
-        .side_output_late_data(LATE)
-        .reduce(add, MakeRow(), output_type=Types.STRING())
-        .name(f"count per {window} s window")
-        .uid("count-categories")
-    )
-    late = rows.get_side_output(LATE).name("late").uid("late")
-    late_words = late.map(lambda pair: pair[1], output_type=Types.LONG()).name("number of words")
-    report(late_words, "lateWords", "Words that came after their windows had closed, not counted (--max-delay)")
-    return rows
+    windows = TumblingEventTimeWindows.of(Time.seconds(window))
+    name = f"count per {window} s window"
+    return reduce_windows(by_category, windows, add, MakeRow(), lambda pair: pair[1], name=name, uid="count-categories")
 
 
-def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
-    """Source, join and count, sink; the first and the last are those of word_count.py."""
+def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
+    """Source, join and count, sink."""
     batches = batch_lines(read_lines(environment, options, plan), options.window)
-    write_rows(count_categories(batches, options.table, options.window), options.output)
+    write_rows(count_categories(batches, read_table(options.table), options.window), options.output)
 
 
 def main() -> None:
-    parser = JobParser("Count the words of a Kafka topic per category and window of event time.")
-    parser.add_argument("--table", type=read_table, required=True, metavar="FILE", help="words and their categories")
-    parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
-    options = parser.parse_args()
+    options = Options.parse("Count the words of a Kafka topic per category and window of event time.")
     state = f"counts of categories per window of {options.window} s"
-    run("enrich", build, options, SETTINGS, state)
+    run("enrich", build, options, state)
 
 
 if __name__ == "__main__":

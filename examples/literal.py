@@ -101,7 +101,7 @@ def main() -> None:
     parser = JobParser("Count the words of a Kafka topic per window of event time, one word at a time.")
     parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
     options = parser.parse_args()
-    run("literal", build, options, SETTINGS, state=f"literal counts per window of {options.window} s")
+    run("literal", build, options, state=f"literal counts per window of {options.window} s")
 
 
 if __name__ == "__main__":

@@ -14,21 +14,38 @@ Windows forget their words when they close. Totals must remember each word that 
 state: it is kept for each key, saved with every checkpoint, and grows for ever unless something is forgotten.
 """
 
-import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
-
-from kafka_job import JobParser, Plan, batch_lines, positive, run
+from kafka_job import (
+    SHARDS,
+    JobOptions,
+    Plan,
+    ShardCounts,
+    batch_lines,
+    key_by_shard,
+    read_lines,
+    run,
+    split_lines,
+    utc,
+    write_rows,
+)
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
-from word_count import SETTINGS, SHARDS, Pair, key_by_shard, read_lines, utc, write_rows
+
+@dataclass(frozen=True, kw_only=True)
+class Options(JobOptions):
+    """The flags of this job, beside those that every job has."""
+
+    state_ttl: Annotated[
+        int | None,
+        "forget a word that was not seen for so many seconds, by the clock on the wall; None: the state grows for ever",
+    ] = None
 
 
 class Totals(KeyedProcessFunction):
@@ -50,7 +67,7 @@ class Totals(KeyedProcessFunction):
         waiting = MapStateDescriptor("waiting", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
         self.waiting = runtime_context.get_map_state(waiting)
 
-    def process_element(self, pair: Pair, context: KeyedProcessFunction.Context) -> None:
+    def process_element(self, pair: ShardCounts, context: KeyedProcessFunction.Context) -> None:
         timers = context.timer_service()
         # A word that is late for its second is counted in the first one that is still open.
         second = max(context.timestamp(), timers.current_watermark() + 1) // 1000
@@ -92,11 +109,11 @@ def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
         batches: stream of bytes, as of `batch_lines`, with timestamps and watermarks.
         state_ttl: seconds after which a word that was not seen is forgotten; None: never.
     """
-    totals = key_by_shard(batches).process(Totals(state_ttl), output_type=Types.STRING())
+    totals = key_by_shard(split_lines(batches)).process(Totals(state_ttl), output_type=Types.STRING())
     return totals.name("running totals").uid(f"totals-in-{SHARDS}-shards")
 
 
-def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
+def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, totals, sink."""
     lines = read_lines(environment, options, plan)
     rows = total_words(batch_lines(lines, window=1), options.state_ttl)  # a row is of one second, so a batch is, too
@@ -104,16 +121,9 @@ def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, 
 
 
 def main() -> None:
-    parser = JobParser("Count the words of a Kafka topic since the job's first record.")
-    parser.add_argument(
-        "--state-ttl",
-        type=positive,
-        metavar="SECONDS",
-        help="forget a word that was not seen for so long, by the clock on the wall; None: the state grows for ever",
-    )
-    options = parser.parse_args()
+    options = Options.parse("Count the words of a Kafka topic since the job's first record.")
     state = f"running totals in {SHARDS} shards, TTL {options.state_ttl}"
-    run("running_totals", build, options, SETTINGS, state)
+    run("running_totals", build, options, state)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,44 @@ before the last one has ended, so a word counts in several: --window divided by 
     2026-11-22T14:00:00Z    hello    3
 """
 
-import argparse
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
-
-from kafka_job import JobParser, Plan, batch_lines, positive, report, run
+from kafka_job import (
+    SHARDS,
+    CountRows,
+    JobOptions,
+    Plan,
+    ShardCounts,
+    add_counts,
+    batch_lines,
+    key_by_shard,
+    number_of,
+    read_lines,
+    reduce_windows,
+    report,
+    run,
+    split_lines,
+    write_rows,
+)
 
 from pyflink.common import Time, Types
 from pyflink.datastream import DataStream, KeyedProcessFunction, StreamExecutionEnvironment
 from pyflink.datastream.window import SlidingEventTimeWindows
 
-from word_count import LATE, SETTINGS, SHARDS, MakeRows, Pair, add_counts, key_by_shard, read_lines, write_rows
+
+@dataclass(frozen=True, kw_only=True)
+class Options(JobOptions):
+    """The flags of this job, beside those that every job has."""
+
+    window: Annotated[int, "length of the windows in seconds"] = 10
+    slide: Annotated[int, "seconds between their starts"] = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window % self.slide:
+            raise ValueError(f"--window must be a multiple of --slide, and {self.window} is none of {self.slide}")
 
 
 class WordsTooLateForSome(KeyedProcessFunction):
@@ -37,11 +61,11 @@ class WordsTooLateForSome(KeyedProcessFunction):
     def __init__(self, window: int, slide: int) -> None:
         self.last_after_first = (window - slide) * 1000  # milliseconds, from the end of a word's first window
 
-    def process_element(self, pair: Pair, context: KeyedProcessFunction.Context) -> Iterator[int]:
+    def process_element(self, counts: ShardCounts, context: KeyedProcessFunction.Context) -> Iterator[int]:
         first_end = context.timestamp()  # a batch has the last millisecond of its slice; its first window ends there
         watermark = context.timer_service().current_watermark()
         if first_end <= watermark < first_end + self.last_after_first:
-            yield pair[1].total()
+            yield number_of(counts)
 
 
 def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
@@ -51,27 +75,21 @@ def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
         batches: stream of bytes, as of `batch_lines` with `slide`.
         window: a multiple of `slide`.
     """
-    pairs = key_by_shard(batches)  # (6, {"hello": 2})
-    rows = (
-        pairs.window(SlidingEventTimeWindows.of(Time.seconds(window), Time.seconds(slide)))
-        .side_output_late_data(LATE)  # what is too late for all of its windows
-        .reduce(add_counts, MakeRows(), output_type=Types.STRING())
-        .name(f"count per {window} s window, every {slide} s")
-        .uid(f"count-in-{SHARDS}-shards")
+    shards = key_by_shard(split_lines(batches))  # (6, {"hello": 2})
+    windows = SlidingEventTimeWindows.of(Time.seconds(window), Time.seconds(slide))
+    name = f"count per {window} s window, every {slide} s"
+    # Late is what is too late for all of its windows.
+    rows = reduce_windows(
+        shards, windows, add_counts, CountRows(), number_of, name=name, uid=f"count-in-{SHARDS}-shards"
     )
-
-    late = rows.get_side_output(LATE).name("late").uid("late")
-    late_words = late.map(lambda pair: pair[1].total(), output_type=Types.LONG()).name("number of words")
-    report(late_words, "lateWords", "Words that came after all their windows had closed, not counted (--max-delay)")
-
-    partly = pairs.process(WordsTooLateForSome(window, slide), output_type=Types.LONG())
+    partly = shards.process(WordsTooLateForSome(window, slide), output_type=Types.LONG())
     partly.name("too late for some windows").uid("too-late-for-some")
     report(partly, "partlyLateWords", "Words that came after some of their windows had closed, not counted in these")
     return rows
 
 
-def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
-    """Source, count, sink; the first and the last are those of word_count.py."""
+def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
+    """Source, count, sink."""
     lines = read_lines(environment, options, plan)
     # Windows begin and end at multiples of --slide. All words between two of these are in the same windows, so a batch,
     # which has one timestamp, must not reach beyond such a slice: it is made of --slide seconds, not of --window.
@@ -80,14 +98,9 @@ def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, 
 
 
 def main() -> None:
-    parser = JobParser("Count the words of a Kafka topic per window of event time; windows overlap.")
-    parser.add_argument("--window", type=positive, default=10, metavar="SECONDS", help="length of the windows")
-    parser.add_argument("--slide", type=positive, default=5, metavar="SECONDS", help="between their starts")
-    options = parser.parse_args()
-    if options.window % options.slide:
-        parser.error(f"--window must be a multiple of --slide, and {options.window} is none of {options.slide}")
+    options = Options.parse("Count the words of a Kafka topic per window of event time; windows overlap.")
     state = f"counts per window of {options.window} s, one every {options.slide} s, in {SHARDS} shards"
-    run("sliding_windows", build, options, SETTINGS, state)
+    run("sliding_windows", build, options, state)
 
 
 if __name__ == "__main__":

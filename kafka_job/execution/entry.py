@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from kafka_job.execution.application import configuration_of_flink_run, patiently
 from kafka_job.execution.cluster import submit
@@ -22,6 +23,12 @@ from kafka_job.terminal import say
 
 from find_libpython import find_libpython
 
+# As word_count.py has and explains them.
+SETTINGS = {
+    "execution.checkpointing.interval": "3 s",
+    "pipeline.object-reuse": "true",
+    "python.execution-mode": "thread",
+}
 MODE = "python.execution-mode"
 # For a Python without a shared library, which cannot run inside Flink's JVM.
 PROCESS_MODE = {
@@ -39,8 +46,8 @@ def run(
     name: str,
     build: Build,
     options: JobOptions,
-    settings: Mapping[str, str],
     state: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
     to_topic: str | None = None,
     stop: Stop | None = None,
 ) -> None:
@@ -52,9 +59,9 @@ def run(
         name: what Flink calls it.
         build: adds the pipeline to an environment, so that it reads what a plan says.
         options: the script's own kind of JobOptions.
-        settings: Flink's configuration.
         state: what the job keeps in state, in words. What must not change between a checkpoint and a run that goes on
             from it belongs here; topic, output and Flink's version are looked after.
+        settings: Flink's configuration, where it is to be another one than SETTINGS.
         to_topic: a topic that the job writes to, if it does.
         stop: asks a run in this process to stop, as Ctrl-C does.
 
@@ -65,7 +72,7 @@ def run(
     try:
         find_connector()
         broker = Broker(options.bootstrap_servers, read_config(options.kafka_config) if options.kafka_config else {})
-        job = Job(name, build, options, python_mode(settings), state, broker)
+        job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker)
         if on_cluster:
             load_connector()
             configuration = configuration_of_flink_run()

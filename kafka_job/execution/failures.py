@@ -1,6 +1,7 @@
 """How a run ends where something has failed."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 
@@ -14,6 +15,8 @@ from py4j.protocol import Py4JError, Py4JJavaError
 @contextlib.contextmanager
 def said_in_one_sentence() -> Iterator[None]:
     """End the program with what its user has to know, where the job in the `with` block fails."""
+    logger, handler = logging.getLogger(), logging.NullHandler()
+    logger.addHandler(handler)  # what py4j logs comes as an exception as well
     try:
         yield
     except Py4JJavaError as error:
@@ -24,3 +27,5 @@ def said_in_one_sentence() -> Iterator[None]:
         sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
     except Refused as error:
         sys.exit(f"Kafka does not answer Flink's client, or refuses what it asks for: {error}")
+    finally:
+        logger.removeHandler(handler)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kafka_job.flink.environment import create_environment, take_modules_along
+from kafka_job.flink.environment import create_environment, take_modules_along, without_server
 from kafka_job.kafka.broker import Broker
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.source import Plan
@@ -43,9 +43,10 @@ class Job:
         Raises:
             SystemExit: it would leave out a part of the checkpoint that it goes on from.
         """
-        environment = create_environment({**settings, **recovery.settings})
         take_modules_along()
-        self.build(environment, self.options, plan)
+        with without_server():
+            environment = create_environment({**settings, **recovery.settings})
+            self.build(environment, self.options, plan)
         if recovery.checkpoint:
             check_state(environment, recovery.checkpoint)
         return environment

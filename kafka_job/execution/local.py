@@ -194,7 +194,7 @@ def commit(job: Job, offsets: Offsets) -> None:
     """
     options = job.options
     try:
-        commit_offsets(job.broker, options.group_id, options.topic, offsets)
+        commit_offsets(job.broker, options.topic, options.group_id, offsets)
     except Refused as error:
         again = "the same command goes on rightly" if options.checkpoint_dir else "the next run writes them again"
         sys.exit(f"All rows are written, but their offsets could not be committed ({error}): {again}")

@@ -1,6 +1,9 @@
 import java.io.ByteArrayOutputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.CharsetDecoder;
+import java.nio.charset.StandardCharsets;
 import java.util.TreeMap;
-import org.apache.flink.shaded.guava33.com.google.common.base.Utf8;
 import org.apache.flink.streaming.api.graph.StreamConfig;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
@@ -29,6 +32,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     private final OutputTag nullValues;
     private final OutputTag invalidLines;
     private final TreeMap batches = new TreeMap(); // last millisecond of a window -> text
+    private final CharsetDecoder decoder = StandardCharsets.UTF_8.newDecoder();
     private int size; // bytes
 
     public BatchLines(
@@ -48,7 +52,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
             return;
         }
         byte[] line = row.getBinary(0);
-        if (!Utf8.isWellFormed(line)) {
+        if (!isUtf8(line)) {
             output.collect(invalidLines, new StreamRecord(Long.valueOf(1)));
         }
         Long end = Long.valueOf((Math.floorDiv(record.getTimestamp(), window) + 1) * window - 1);
@@ -63,6 +67,19 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
         size += line.length + 1;
         if (size > limit) {
             flush(Long.MAX_VALUE);
+        }
+    }
+
+    private boolean isUtf8(byte[] line) {
+        int ascii = 0;
+        while (ascii < line.length && line[ascii] >= 0) {
+            ascii++;
+        }
+        try {
+            decoder.decode(ByteBuffer.wrap(line, ascii, line.length - ascii));
+            return true;
+        } catch (CharacterCodingException invalid) {
+            return false;
         }
     }
 

@@ -4,7 +4,7 @@ Leans on: two private fields that say which jobs a JobManager has taken over. Fl
 a job goes on only if the script executes it again: do not mend the names alone, see tests/test_application.py.
 """
 
-from kafka_job.flink.fields import private
+from kafka_job.flink.java import private
 
 from pyflink.datastream import StreamExecutionEnvironment
 

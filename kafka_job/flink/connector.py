@@ -1,32 +1,44 @@
-"""The Kafka connector: its jar, and the classes in it.
+"""Flink's Kafka connector: where its jar is, and Kafka's own client in Java, which is in there."""
 
-Leans on: the names of the connector's classes, and what the names of Kafka's begin with in it.
-"""
-
+import functools
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from pyflink.java_gateway import get_gateway
+from kafka_job.flink.java import java_class, private
+from kafka_job.terminal import say
+
+from py4j.java_gateway import JavaObject
 from pyflink.version import __version__ as FLINK_VERSION
 
 CONNECTORS = Path(__file__).resolve().parent.parent.parent / "connectors"
-SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in Flink's connector
-CONNECTOR = "org.apache.flink.connector.kafka.source"
+NAME = "flink-sql-connector-kafka-"
+TRIED = {("2.2", "5.0.0-2.2")}  # Flink's minor version, and the connector's, with which all tests have passed
+CONNECTOR = "org.apache.flink.connector.kafka.source"  # the package of its source
+SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in there
 
 
+@functools.cache  # the sentence comes once
 def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION) -> Path:
-    """The Kafka connector jar for this Flink; exits with one sentence where there is none."""
+    """The Kafka connector jar for this Flink; a sentence on stderr where the two were not tried together.
+
+    Raises:
+        SystemExit: there is none, or it is damaged.
+    """
     flink_minor = ".".join(flink_version.split(".")[:2])
-    jars = {jar: jar.stem.rpartition("-")[2] for jar in sorted(folder.glob("flink-sql-connector-kafka-*.jar"))}
-    for jar, built_for in jars.items():
-        if built_for == flink_minor and zipfile.is_zipfile(jar):
-            return jar
-        if built_for == flink_minor:
+    jars = {jar.stem.removeprefix(NAME): jar for jar in sorted(folder.glob(f"{NAME}*.jar"))}
+    for version, jar in jars.items():
+        tried = (flink_minor, version) in TRIED
+        if not tried and version.rpartition("-")[2] != flink_minor:
+            continue
+        if not zipfile.is_zipfile(jar):
             sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
+        if not tried:
+            say(f"{jar.name} was not tried with Flink {flink_version}; run the tests first: make test")
+        return jar
     if jars:
-        found = ", ".join(jar.name for jar in jars)
+        found = ", ".join(jar.name for jar in jars.values())
         mend = f"pip install -r requirements.txt && python {folder / 'fetch.py'}"
         sys.exit(f"{found} is not for Flink {flink_version}, which is installed; run: {mend}")
     sys.exit(f"No Kafka connector jar in {folder}; run: python {folder / 'fetch.py'}")
@@ -34,7 +46,13 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
 
 def kafka_class(name: str) -> Any:
     """One of Kafka's Java classes, as the connector has it. `name`: what follows org.apache.kafka."""
-    found = get_gateway().jvm
-    for part in f"{SHADED}org.apache.kafka.{name}".split("."):
-        found = getattr(found, part)
-    return found
+    return java_class(f"{SHADED}org.apache.kafka.{name}")
+
+
+def known_brokers(admin: JavaObject) -> list[tuple[str, int]]:
+    """The addresses of the brokers that a Java AdminClient was told of, also where it reaches none of them.
+
+    No public method says so: `describeCluster` asks one of these brokers.
+    """
+    cluster = private(private(admin, "metadataManager"), "cluster")
+    return [(node.host(), node.port()) for node in cluster.nodes().toArray()]

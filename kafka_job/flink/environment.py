@@ -4,11 +4,14 @@ Leans on: Java's environment behind PyFlink's; an environment variable of PyFlin
 functions with cloudpickle.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_job.flink.connector import find_connector
-from kafka_job.flink.gateway import java, under_flink_run, variables
+from kafka_job.flink.gateway import under_flink_run, variables
+from kafka_job.flink.java import java_class
 
 import cloudpickle
 from pyflink.common import Configuration
@@ -16,8 +19,6 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Otherwise PyFlink starts a server in this process, for Python workers that few jobs have.
-NO_SERVER = {"_python_worker_execution_mode": "process"}
 
 
 def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
@@ -25,13 +26,18 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     configuration = Configuration()
     for key, value in settings.items():
         configuration.set_string(key, value)
+    environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     if under_flink_run():
-        environment = StreamExecutionEnvironment.get_execution_environment(configuration)
         # Our own Flink has it on its class path. Not 'pipeline.jars', which replaces Flink's own jars.
         environment.add_jars(find_connector().as_uri())
-        return environment
-    with variables(NO_SERVER):
-        return StreamExecutionEnvironment.get_execution_environment(configuration)
+    return environment
+
+
+@contextlib.contextmanager
+def without_server() -> Iterator[None]:
+    """Let PyFlink start no server in this process while a pipeline is drawn: few have the workers that it is for."""
+    with variables({"_python_worker_execution_mode": "process"}):
+        yield
 
 
 def load_connector() -> None:
@@ -46,7 +52,7 @@ def configuration_of(environment: StreamExecutionEnvironment) -> dict[str, str]:
 
 def operators_in(environment: StreamExecutionEnvironment) -> set[str]:
     """The ids of the operators of a pipeline, by which a checkpoint finds their state."""
-    loader = java("java.lang.Thread").currentThread().getContextClassLoader()
+    loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
     graph = environment._j_stream_execution_environment.getStreamGraph(False).getJobGraph(loader)
     return {
         str(pair.getGeneratedOperatorID()) for vertex in graph.getVerticesAsArray() for pair in vertex.getOperatorIDs()

@@ -3,12 +3,13 @@
 PyFlink connects to a JVM that is there already, where the environment variable PYFLINK_GATEWAY_PORT has its port: that
 is how `flink run` starts a script. So we start it ourselves, and need not change how PyFlink does it.
 
-Leans on: PythonGatewayServer, its file with the port, its end with its stdin; the jars of the apache-flink package, and
+Leans on: PythonGatewayServer, its file with the port, that it ends some moments after this process; the jars of the apache-flink package, and
 the options for Java in its config.yaml; what PyFlink imports of Beam.
 """
 
 import contextlib
 import getpass
+import logging
 import os
 import re
 import shlex
@@ -24,13 +25,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from kafka_job.flink.connector import find_connector
+from kafka_job.flink.java import java_class
 from kafka_job.terminal import say
 
 import pyflink
-from py4j.java_gateway import JavaGateway, JavaObject
+from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JError
 from pyflink.java_gateway import get_gateway
 from ruamel.yaml import YAML
@@ -117,7 +119,7 @@ class Jvm:
     def wait_for_output(self) -> None:
         """Wait until all that it has printed is handed on."""
         with contextlib.suppress(Py4JError, OSError):  # it has ended, killed or out of memory
-            system = java("java.lang.System")
+            system = java_class("java.lang.System")
             self.stdout.wait(system.out)
             self.stderr.wait(system.err)
 
@@ -153,7 +155,7 @@ def launch(has_python: bool) -> Jvm:
         process = subprocess.Popen(
             command(find_java()),
             env=environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)},
-            stdin=subprocess.PIPE,  # where it is closed, as when this process ends, the JVM ends
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             preexec_fn=ignore_signals,
@@ -166,23 +168,13 @@ def launch(has_python: bool) -> Jvm:
                 )
             time.sleep(0.02)
         [port] = struct.unpack("!I", port_file.read_bytes()[:4])
+    # What it logs where the JVM does not answer comes as an exception as well.
+    logging.getLogger("py4j").addHandler(logging.NullHandler())
+    logging.getLogger("py4j").propagate = False
     with variables({PORT: str(port)}), beam_hidden() if has_python else contextlib.nullcontext():
         get_gateway()
         import pyflink.fn_execution  # noqa: F401 (where Beam is hidden, it does without)
     return jvm
-
-
-def java(name: str) -> Any:
-    """A class of the JVM by its name, org.apache.flink...; or a package."""
-    found: Any = gateway().jvm
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def gateway() -> JavaGateway:
-    """PyFlink's connection to the JVM, ours or that of `flink run`."""
-    return get_gateway()
 
 
 # --- How it is started ----------------------------------------------------------------------------------------------
@@ -200,9 +192,10 @@ def command(java_home: str) -> list[str]:
     # Python processes are called through Beam, whose gRPC at times logs a stack trace at the end of a good run. Flink
     # itself logs in another way.
     options.append("-Djava.util.logging.config.file=/dev/null")
+    # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
+    options += ["-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
     if CLASS_ARCHIVE.exists():
-        # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
-        options += [f"-XX:SharedArchiveFile={CLASS_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+        options.append(f"-XX:SharedArchiveFile={CLASS_ARCHIVE}")
     log4j = HOME / "conf" / "log4j-cli.properties"
     return [
         f"{java_home}/bin/java",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kafka_job.flink.gateway import java
+from kafka_job.flink.java import java_class
 
 from py4j.protocol import Py4JJavaError
 
@@ -19,7 +19,7 @@ def locked(file: Path, timeout: float) -> Iterator[bool]:
 
     Where this process is killed, the file is free as soon as its JVM has ended too, some moments later.
     """
-    opened = java("java.io.RandomAccessFile")(str(file), "rw")
+    opened = java_class("java.io.RandomAccessFile")(str(file), "rw")
     try:
         channel = opened.getChannel()
         deadline = time.monotonic() + timeout

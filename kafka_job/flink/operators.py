@@ -10,7 +10,7 @@ stream behind PyFlink's.
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.gateway import java
+from kafka_job.flink.java import java_class
 
 from py4j.java_gateway import JavaObject
 from pyflink.common import TypeInformation
@@ -31,16 +31,16 @@ def through_operator(
     """
     before = stream._j_data_stream
     constants = [one.get_java_output_tag() if isinstance(one, OutputTag) else one for one in constants]
-    generated = java("org.apache.flink.table.runtime.generated.GeneratedOperator")(
+    generated = java_class("org.apache.flink.table.runtime.generated.GeneratedOperator")(
         class_name,
         (Path(__file__).parent / f"{class_name}.java").read_text("utf-8"),
-        to_jarray(java("java.lang.Object"), constants),
-        java("org.apache.flink.configuration.Configuration")(),
+        to_jarray(java_class("java.lang.Object"), constants),
+        java_class("org.apache.flink.configuration.Configuration")(),
     )
-    transformation = java("org.apache.flink.streaming.api.transformations.OneInputTransformation")(
+    transformation = java_class("org.apache.flink.streaming.api.transformations.OneInputTransformation")(
         before.getTransformation(),
         uid.replace("-", " "),
-        java("org.apache.flink.table.runtime.operators.CodeGenOperatorFactory")(generated),
+        java_class("org.apache.flink.table.runtime.operators.CodeGenOperatorFactory")(generated),
         output_type.get_java_type_info() if output_type else before.getType(),
         before.getParallelism(),
     )
@@ -52,13 +52,13 @@ def through_operator(
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
     """What one of our operators has sent to a side output."""
     before = stream._j_data_stream
-    side = java("org.apache.flink.streaming.api.transformations.SideOutputTransformation")
+    side = java_class("org.apache.flink.streaming.api.transformations.SideOutputTransformation")
     return stream_of(before, side(before.getTransformation(), tag.get_java_output_tag()))
 
 
 def stream_of(before: JavaObject, transformation: JavaObject) -> DataStream:
     """The stream that comes out of a transformation; `before`: Java's stream that goes in."""
-    data_stream = java("org.apache.flink.streaming.api.datastream.DataStream")
+    data_stream = java_class("org.apache.flink.streaming.api.datastream.DataStream")
     return DataStream(data_stream(before.getExecutionEnvironment(), transformation))
 
 
@@ -70,6 +70,6 @@ def as_plain(stream: KeyedStream) -> DataStream:
 def keyed_as_before(stream: DataStream, before: KeyedStream) -> KeyedStream:
     """A stream with the keys of another one, whose records it has, in the same places."""
     keys = before._j_data_stream
-    utils = java("org.apache.flink.streaming.api.datastream.DataStreamUtils")
+    utils = java_class("org.apache.flink.streaming.api.datastream.DataStreamUtils")
     keyed = utils.reinterpretAsKeyedStream(stream._j_data_stream, keys.getKeySelector(), keys.getKeyType())
     return KeyedStream(keyed, before._original_data_type_info, before._origin_stream)

@@ -3,7 +3,7 @@
 Leans on: Java's form of PyFlink's data types; the 'raw' format of Flink SQL as a class; Java's table environment.
 """
 
-from kafka_job.flink.gateway import java
+from kafka_job.flink.java import java_class
 
 from pyflink.common import TypeInformation
 from pyflink.common.serialization import DeserializationSchema
@@ -20,8 +20,8 @@ def raw_values(name: str) -> DeserializationSchema:
     """
     value = _to_java_data_type(DataTypes.BYTES()).getLogicalType()
     row = _to_java_data_type(DataTypes.ROW([DataTypes.FIELD(name, DataTypes.BYTES())])).getLogicalType()
-    row_type = java("org.apache.flink.table.runtime.typeutils.InternalTypeInfo").of(row)
-    schema = java("org.apache.flink.formats.raw.RawFormatDeserializationSchema")
+    row_type = java_class("org.apache.flink.table.runtime.typeutils.InternalTypeInfo").of(row)
+    schema = java_class("org.apache.flink.formats.raw.RawFormatDeserializationSchema")
     return DeserializationSchema(schema(value, row_type, "UTF-8", True))
 
 

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
 
-from kafka_job.flink.fields import private
-from kafka_job.flink.gateway import java
+from kafka_job.flink.java import java_class, private
 from kafka_job.flink.rest import get_json
 
 from py4j.java_gateway import JavaObject
@@ -102,7 +101,7 @@ def stop_with_savepoint(running: JobClient, folder: str, drain: bool, waiting: C
         Py4JJavaError: the job has failed.
         StoppedByOthers: it has ended in another way.
     """
-    canonical = java("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
+    canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
     while True:
         stopped = running._j_job_client.stopWithSavepoint(drain, folder, canonical)
         while not stopped.isDone():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kafka_job.flink.connector import CONNECTOR
-from kafka_job.flink.gateway import java
+from kafka_job.flink.java import java_class
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
@@ -96,7 +96,7 @@ class Operator:
         version, version_of_kafka, length = struct.unpack(">iii", data[:12])  # as SourceCoordinator writes them
         if version != 1:
             raise Unreadable(f"version {version} of the state of a source's coordinator")
-        serializer = java(f"{CONNECTOR}.enumerator.KafkaSourceEnumStateSerializer")()
+        serializer = java_class(f"{CONNECTOR}.enumerator.KafkaSourceEnumStateSerializer")()
         found = serializer.deserialize(version_of_kafka, data[12 : 12 + length])
         return [
             *(split_of(split, at_end=True) for split in found.assignedSplits().toArray()),
@@ -105,10 +105,10 @@ class Operator:
 
     def _splits_of_readers(self) -> list[Split]:
         """The partitions that the readers of the source have not read to their end."""
-        serializer = java(f"{CONNECTOR}.split.KafkaPartitionSplitSerializer")()
-        bytes_of = java("org.apache.flink.api.common.typeutils.base.array.BytePrimitiveArraySerializer").INSTANCE
-        versioned = java("org.apache.flink.core.io.SimpleVersionedSerialization")
-        view_of = java("org.apache.flink.core.memory.DataInputViewStreamWrapper")
+        serializer = java_class(f"{CONNECTOR}.split.KafkaPartitionSplitSerializer")()
+        bytes_of = java_class("org.apache.flink.api.common.typeutils.base.array.BytePrimitiveArraySerializer").INSTANCE
+        versioned = java_class("org.apache.flink.core.io.SimpleVersionedSerialization")
+        view_of = java_class("org.apache.flink.core.memory.DataInputViewStreamWrapper")
         splits = []
         for subtask in self._state.getStates().toArray():
             for state in subtask.getManagedOperatorState().toArray():
@@ -133,12 +133,12 @@ def states_in(path: str) -> JavaObject:
     Raises:
         Py4JJavaError: there is no such checkpoint, or it cannot be read.
     """
-    storage = java("org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAccess")
+    storage = java_class("org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAccess")
     location = storage.resolveCheckpointPointer(path)
-    stream = java("java.io.DataInputStream")(location.getMetadataHandle().openInputStream())
+    stream = java_class("java.io.DataInputStream")(location.getMetadataHandle().openInputStream())
     try:
-        loader = java("java.lang.Thread").currentThread().getContextClassLoader()
-        checkpoints = java("org.apache.flink.runtime.checkpoint.Checkpoints")
+        loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
+        checkpoints = java_class("org.apache.flink.runtime.checkpoint.Checkpoints")
         return checkpoints.loadCheckpointMetadata(stream, loader, location.getExternalPointer()).getOperatorStates()
     finally:
         stream.close()

@@ -1,1 +1,1 @@
-"""Kafka: how to reach a broker, what is wrong with it, and what it knows of a topic and a group."""
+"""Kafka, for a job that is about to start: how to reach it, what is wrong with it, and the offsets of a topic."""

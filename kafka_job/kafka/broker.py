@@ -1,46 +1,97 @@
-"""interim"""
+"""A broker: how to reach it, and Kafka's client in Java, which asks it the questions of a program, not of a stream."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from kafka_job.flink.connector import kafka_class
+from kafka_job.flink.java import java_class
 from kafka_job.kafka.config import Properties
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
-from pyflink.java_gateway import get_gateway
+
+Address = tuple[str, int]  # host, port
 
 
 class Refused(Exception):
+    """A broker does not answer the Java client, or refuses what it asks for; the message is Kafka's.
+
+    Attributes:
+        causes: Java's exceptions by name, without package, and what they say; each is caused by the next one.
+        kind: the name of the last one, which says most: UnknownMemberIdException.
+    """
+
     def __init__(self, error: Py4JJavaError) -> None:
+        self.causes: dict[str, str] = {}
         cause = error.java_exception
-        while cause.getCause():  # the last one says most
+        while cause:
+            message = str(cause.getMessage())
+            if "JAAS config" in message:  # it quotes what may be the rest of a password without quotation marks
+                message = re.sub("'.*'", "'...'", message, flags=re.DOTALL)
+            self.kind = cause.getClass().getSimpleName()
+            self.causes[self.kind] = message
             cause = cause.getCause()
-        self.kind = cause.getClass().getSimpleName()  # UnknownMemberIdException
-        message = str(cause.getMessage())
         super().__init__(f"{self.kind}: {message}")
+
+
+class Unusable(Refused):
+    """The Java client cannot be made with these properties, or for these addresses."""
 
 
 @dataclass(frozen=True)
 class Broker:
-    bootstrap_servers: str
-    properties: Properties = field(default_factory=dict, repr=False)
+    """How to reach a broker, or one of several."""
+
+    bootstrap_servers: str  # HOST:PORT[,...]
+    properties: Properties = field(default_factory=dict, repr=False)  # of --kafka-config, with secrets
+
+    @property
+    def protocol(self) -> str:
+        """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+        return self.properties.get("security.protocol", "PLAINTEXT").upper()
 
     @contextlib.contextmanager
     def admin(self, timeout: float) -> Iterator[JavaObject]:
-        jvm = get_gateway().jvm
-        properties = jvm.java.util.Properties()
-        for name, value in self.properties.items():
-            properties.setProperty(name, value)
-        properties.setProperty("bootstrap.servers", self.bootstrap_servers)
-        properties.setProperty("request.timeout.ms", str(int(timeout * 1000)))
-        properties.setProperty("default.api.timeout.ms", str(int(timeout * 1000)))
+        """Kafka's Java AdminClient, whose calls take at most `timeout` seconds; see `result_of`.
+
+        Raises:
+            Unusable: it does not take the properties.
+        """
+        milliseconds = str(int(timeout * 1000))
+        settings = {
+            "socket.connection.setup.timeout.ms": "2000",  # one of several machines may be off; by default 10 s
+            "socket.connection.setup.timeout.max.ms": "2000",
+            **self.properties,
+            "bootstrap.servers": self.bootstrap_servers,
+            "request.timeout.ms": milliseconds,  # may not be longer than the next one
+            "default.api.timeout.ms": milliseconds,
+        }
         try:
-            admin = kafka_class("clients.admin.AdminClient").create(properties)
-            try:
-                yield admin
-            finally:
-                admin.close(jvm.java.time.Duration.ofSeconds(1))
+            admin = kafka_class("clients.admin.AdminClient").create(settings)
         except Py4JJavaError as error:
-            raise Refused(error) from None
+            raise Unusable(error) from None
+        try:
+            yield admin
+        finally:
+            admin.close(java_class("java.time.Duration").ofSeconds(1))
+
+
+def result_of(call: JavaObject) -> Any:
+    """What a call of the Java client brings, a future of Kafka's.
+
+    Raises:
+        Refused: the broker does not answer, or refuses.
+    """
+    try:
+        return call.get()
+    except Py4JJavaError as error:
+        raise Refused(error) from None
+
+
+def host_and_port(text: str) -> Address:
+    """An address, HOST:PORT, where HOST may be [IPv6]; raises ValueError where the port is not a number."""
+    host, _, port = text.strip().rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)

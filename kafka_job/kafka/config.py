@@ -5,7 +5,6 @@ no log, and on no page of Flink's, but they are part of the job that is handed t
 """
 
 import codecs
-import logging
 import os
 import re
 import stat
@@ -50,21 +49,17 @@ SET_BY_THE_JOB = {  # with others it would not count rightly, or show less of it
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 ENVIRONMENT = re.compile(r"\$\{env:(\w+)\}")
 REFERENCE = re.compile(r"\$\{([\w.-]+):[^}]*\}")  # to what one of Kafka's config providers has
-# What they log at DEBUG has passwords in it: settings, and what is sent to a broker. (PyFlink itself silences py4j's.)
-LOG_SECRETS = ("kafka.admin.client", "kafka.net.connection", "kafka.protocol.parser")
 PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOTALL)
 
 
 def read_config(file: str) -> Properties:
     """The properties in a file, for argparse.
 
-    Environment variables are filled in, and PEM files: workers on other machines have neither. From now on Python's
-    log does not get what would show them.
+    Environment variables are filled in, and PEM files: workers on other machines have neither.
 
     Raises:
         SystemExit: the file, or one that it names, cannot be read; or it sets what is not its to set.
     """
-    hide_from_log()
     try:
         written = javaproperties.loads(Path(file).read_bytes().removeprefix(codecs.BOM_UTF8).decode("latin-1"))
         warn_of_readers(file, "may hold passwords")
@@ -87,17 +82,6 @@ def read_config(file: str) -> Properties:
         if name in properties:
             properties[name] = PEM_BLOCK.sub(in_lines, properties[name])
     return Hidden(with_plain_key(properties, file))
-
-
-def hide_from_log() -> None:
-    """Let the loggers that would show passwords leave out what they log at DEBUG, whatever their level is."""
-    for name in LOG_SECRETS:
-        logging.getLogger(name).addFilter(above_debug)
-
-
-def above_debug(record: logging.LogRecord) -> bool:
-    """A filter of a logger."""
-    return record.levelno > logging.DEBUG
 
 
 def warn_of_readers(file: str, why: str) -> None:
@@ -213,6 +197,13 @@ def with_plain_key(properties: Properties, file: str) -> Properties:
         sys.exit(f"The private key that {file} names is damaged, {mend}")
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return others | {"ssl.keystore.key": key.private_bytes(*form).decode()}
+
+
+def login_options(properties: Properties) -> dict[str, str]:
+    """What a login module is told in quotation marks, as username and password."""
+    login = properties.get("sasl.jaas.config", "")
+    found = re.findall(r"""(\w+)=(["'])((?:(?!\2)[^\\]|\\.)*)\2""", login, re.DOTALL)
+    return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, _, value in found}
 
 
 def set_properties(builder: Any, properties: Properties) -> Any:

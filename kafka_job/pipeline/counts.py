@@ -19,6 +19,19 @@ SHARDS = 128  # no more workers than this can share the count
 ShardCounts = tuple[int, Counter[str]]  # a shard, and how often each of its values was seen: (6, {"hello": 2})
 
 
+def split_lines(batches: DataStream) -> DataStream:
+    """What is between white space in each batch of lines, as a list. Bytes that are not UTF-8 become U+FFFD.
+
+    `batches`: stream of bytes, see `batch_lines`.
+    """
+    return batches.map(split).name("split into words").uid("split-lines")
+
+
+def split(batch: bytes) -> list[str]:
+    """What is between white space."""
+    return batch.decode("utf-8", errors="replace").split()
+
+
 def count_by_shard(values: Iterable[str]) -> Iterable[ShardCounts]:
     """Each value once, with its count, in the shard that it always belongs to."""
     shards: dict[int, Counter[str]] = defaultdict(Counter)
@@ -41,7 +54,7 @@ def add_counts(left: ShardCounts, right: ShardCounts) -> ShardCounts:
     return left[0], counts
 
 
-def total(counts: ShardCounts) -> int:
+def number_of(counts: ShardCounts) -> int:
     """How many values these are."""
     return counts[1].total()
 

@@ -155,7 +155,7 @@ def plan_in(
             read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
         # Flink deletes the checkpoint once it has a newer one.
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
-    check_group(broker, options.group_id, options.topic, topic)
+    check_group(broker, options.topic, options.group_id, topic)
     plan = make_plan(options, broker, topic, read)
     record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
     return go_on(plan, str(checkpoint), settings) if checkpoint else (plan, Recovery(settings=settings))

@@ -1,0 +1,33 @@
+"""Java's classes and objects, by way of PyFlink's connection to the JVM.
+
+Leans on: get_gateway. Whoever calls `private` leans on a field that its class does not promise.
+"""
+
+from typing import Any
+
+from py4j.java_gateway import JavaObject
+from pyflink.java_gateway import get_gateway
+
+
+def java_class(name: str) -> Any:
+    """A Java class by its full name; the JVM must have been started, see gateway.py."""
+    found: Any = get_gateway().jvm
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def private(java: JavaObject, name: str) -> JavaObject:
+    """The value of a private field.
+
+    Raises:
+        AttributeError: there is none, as where another version of Flink has renamed it; class and name are said.
+    """
+    owner = java.getClass()
+    while owner and name not in [field.getName() for field in owner.getDeclaredFields()]:
+        owner = owner.getSuperclass()
+    if not owner:
+        raise AttributeError(f"{java.getClass().getName()} has no field {name}; see tests/test_seams.py")
+    field = owner.getDeclaredField(name)
+    field.setAccessible(True)
+    return field.get(java)
