@@ -35,6 +35,7 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
     with planned(job, configuration) as (plan, recovery):
         with said_in_one_sentence():
             environment = job.pipeline(plan, settings, recovery)
+        logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
         try:
             environment.execute(job.name)  # without --detached this waits for the end of the job
         except KeyboardInterrupt:
