@@ -3,7 +3,6 @@
 And what plain PyFlink does where something goes wrong, as the table in docs/recipes.md says.
 """
 
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,17 @@ from support import LITERAL, ROOT, START, Record, expected_counts, lines, parse_
 from test_cluster import job_id
 
 
+def copy_of_literal(folder: Path, old: str = "", new: str = "") -> Path:
+    """A copy of the script, with an edit, that has nothing of this repository beside it but the connector; its path."""
+    script = folder / "examples" / LITERAL.name
+    script.parent.mkdir()
+    text = LITERAL.read_text("utf-8")
+    assert old in text
+    script.write_text(text.replace(old, new, 1), "utf-8")
+    (folder / "connectors").symlink_to(ROOT / "connectors")
+    return script
+
+
 def where(topic: Topic) -> list[str]:
     """The flags that point the script at a topic."""
     return ["--bootstrap-servers", topic.bootstrap_servers, "--topic", topic.name]
@@ -24,12 +34,11 @@ def where(topic: Topic) -> list[str]:
 def test_local_run_of_a_copy_that_stands_alone(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    (tmp_path / "examples").mkdir()
-    script = shutil.copy(LITERAL, tmp_path / "examples")
-    (tmp_path / "connectors").symlink_to(ROOT / "connectors")
     topic = new_topic(partitions=2)
     records = topic.produce(random_lines(10, 500, partitions=2))
-    ended = start_job(*where(topic), "--bounded", "--output", str(tmp_path / "out"), script=script).wait()
+    ended = start_job(
+        *where(topic), "--bounded", "--output", str(tmp_path / "out"), script=copy_of_literal(tmp_path)
+    ).wait()
     assert (ended.code, ended.stdout, ended.stderr) == (0, "", "")
     assert read_files(tmp_path / "out") == expected_counts(records)
 
@@ -65,16 +74,16 @@ def test_ctrl_c_loses_open_windows_and_the_next_run_writes_all_again(
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("fault", ["NullPointerException", "UnknownTopicOrPartitionException"])
+@pytest.mark.parametrize("fault", ["NullPointerException", "UnknownTopicOrPartitionException", "ZeroDivisionError"])
 def test_a_fault_restarts_the_job_for_ever_and_nothing_is_said(
     fault: str, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     topic = Topic(own_broker.bootstrap_servers, partitions=1)
-    if fault == "NullPointerException":
-        topic.produce([Record(None, START, key=b"tombstone")])
-    else:
+    script = copy_of_literal(tmp_path, "line.split()", "[1 // (line != 'bug')]")
+    topic.produce([Record(None, START, key=b"tombstone") if fault == "NullPointerException" else Record(b"bug", START)])
+    if fault == "UnknownTopicOrPartitionException":
         topic.delete()
-    job = start_job(*where(topic), "--bounded", script=LITERAL, FLINK_LOG_DIR=str(tmp_path / "log"))
+    job = start_job(*where(topic), "--bounded", script=script, FLINK_LOG_DIR=str(tmp_path / "log"))
 
     def restarts() -> int:
         log = "".join(file.read_text("utf-8") for file in (tmp_path / "log").glob("*.log"))
