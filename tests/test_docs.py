@@ -56,6 +56,12 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for file, name in re.findall(r"<!-- test: (\S+)::(\w+) -->", page.read_text("utf-8")):
+        assert re.search(rf"^(def )?{name}\b", (ROOT / file).read_text("utf-8"), re.MULTILINE), f"{file}::{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_picture_says_what_it_shows(page: Path) -> None:
     assert all(len(text) > 20 for text in re.findall(r"!\[([^\]]*)\]", without_code(page)))
 

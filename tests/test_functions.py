@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import fetch
 import flink_on_path
 import word_count
-from support import LITERAL, SCRIPT, SQL, TOTALS, copy_script
+from support import SCRIPT, SQL, TOTALS, copy_script
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,7 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("script", "flag"), [(SCRIPT, "--window"), (LITERAL, "--window"), (SQL, "--window"), (TOTALS, "--state-ttl")]
-)
+@pytest.mark.parametrize(("script", "flag"), [(SCRIPT, "--window"), (SQL, "--window"), (TOTALS, "--state-ttl")])
 def test_bad_arguments_end_the_script(script: Path, flag: str) -> None:
     ended = subprocess.run([sys.executable, script, flag, "0"], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 2

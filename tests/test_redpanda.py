@@ -25,7 +25,7 @@ END_TO_END = [
         "checks",
         "cluster",
         "corners",
-        "examples",
+        "literal",
         "local_run",
         "resume",
         "sql",

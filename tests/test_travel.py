@@ -1,4 +1,4 @@
-"""The job travels: a TaskManager that cannot see the repository runs word_count.py and every example.
+"""The job travels: a TaskManager that cannot see the repository runs word_count.py and every example with kafka_job.
 
 On a real cluster it is another machine. Here an empty folder lies over the repository, for the TaskManager alone; only
 what comes from pip, the Python environment, is there for it as well. JobManager and 'flink run' see everything.
@@ -27,6 +27,7 @@ import test_recipes_sliding as sliding_windows
 import test_recipes_top as top_ten
 from conftest import PYFLINK, Cluster, Topic
 from support import (
+    LITERAL,
     ROOT,
     SCRIPT,
     START,
@@ -192,7 +193,6 @@ def to_kafka(new_topic: Callable[..., Topic], folder: Path) -> Trip:
 
 TRIPS: dict[str, MakeTrip] = {
     "word_count": words,
-    "literal": words,
     "word_count_sql": words,
     "running_totals": totals,
     "enrich": categories,
@@ -208,7 +208,7 @@ TRIPS: dict[str, MakeTrip] = {
     "script",
     [
         pytest.param(script, id=script.stem, marks=[] if script == TOTALS else pytest.mark.chaos)
-        for script in [SCRIPT, *sorted((ROOT / "examples").glob("*.py"))]
+        for script in [SCRIPT, *sorted({*(ROOT / "examples").glob("*.py")} - {LITERAL})]
     ],
 )
 def test_a_task_manager_that_cannot_see_the_repository(
@@ -237,7 +237,7 @@ def copy_with_edits(folder: Path, *edits: tuple[str, str, str]) -> Path:
 def test_imported_functions_travel_to_python_processes_too(
     blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
-    """Where Python has no shared library, every job runs in this mode; of the examples, only the literal one does."""
+    """Where Python has no shared library, every job runs in this mode."""
     mode = ("word_count.py", '"python.execution-mode": "thread"', '"python.execution-mode": "process"')
     script = copy_with_edits(blind_cluster.hidden / "processes", mode)
     topic = new_topic()

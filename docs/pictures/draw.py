@@ -262,7 +262,7 @@ def who_runs_where() -> Picture:
     outside(y, "out/, and checkpoints")
 
     y += 228
-    picture.text(24, y, "In process mode (examples/literal.py), in place of that thread:", 12.5)
+    picture.text(24, y, "In process mode, in place of that thread:", 12.5)
     picture.box((424, y - 17, 236, 34), PYTHON)
     picture.text(438, y, "Python: worker", weight="bold")
 
@@ -313,7 +313,7 @@ def literal_and_batches() -> Picture:
     lanes(
         96,
         "examples/literal.py",
-        [("KafkaSource", ""), ("split, with_one", ""), ("key_by", "shuffle"), ("window, reduce", ""), ("FileSink", "")],
+        [("KafkaSource", ""), ("split, map", ""), ("key_by", "shuffle"), ("window, reduce", ""), ("FileSink", "")],
         [
             (1_000, "lines", '"hello world"'),
             (10_000, "pairs", pair),
