@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import cloudpickle
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-ROOT = Path(__file__).resolve().parent.parent
+STANDARD_LIBRARY = f"{Path(os.__file__).parent}/"
+INSTALLED = re.compile("/(site|dist)-packages/")  # what pip, conda or the system have installed
+FLINK_BRINGS = ("pyflink", "py4j", "cloudpickle")  # on a cluster from the archives in opt/python/
 UNDER_FLINK_RUN = "PYFLINK_GATEWAY_PORT" in os.environ  # else Flink runs in a JVM that this process starts
 
 RESTARTS = {
@@ -64,12 +67,24 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
 
 
 def take_modules_along() -> None:
-    """Let functions of this repository's modules travel with the job, as the script's own functions do.
+    """Let functions of modules that no other machine has travel with the job, as the script's own functions do.
 
     A function is pickled with its code if it is the script's own, and by its name if it was imported. A TaskManager on
     another machine could not import it.
     """
     for name, module in sorted(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or "/")
-        if name != "__main__" and file.is_relative_to(ROOT) and not file.is_relative_to(sys.prefix):
+        if getattr(module, "__name__", None) == name and travels(name, getattr(module, "__file__", None)):
             cloudpickle.register_pickle_by_value(module)
+
+
+def travels(name: str, file: str | None) -> bool:
+    """Whether a module's functions are to travel with the job: all of Python code that a worker may not have installed.
+
+    Args:
+        name: of the module, with those of its packages.
+        file: where it was loaded from; None for one that is built in.
+    """
+    package = name.partition(".")[0]
+    if package in FLINK_BRINGS or not (file or "").endswith(".py"):  # other files are compiled code
+        return False
+    return package == "kafka_job" or not (file.startswith(STANDARD_LIBRARY) or INSTALLED.search(file))
