@@ -17,10 +17,6 @@ It must set
 """
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, positive, run, set_properties
 

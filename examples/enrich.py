@@ -12,12 +12,9 @@ category `other`, so no word is left out. A row is the start of a window (UTC), 
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run
 

@@ -12,11 +12,7 @@ since the last checkpoint is read again, and what is malformed there is sent aga
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run, set_properties
 

@@ -14,11 +14,7 @@ left out in silence.
 """
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, keep_watermark, positive, run
 

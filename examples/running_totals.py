@@ -15,12 +15,8 @@ state: it is kept for each key, saved with every checkpoint, and grows for ever 
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, positive, run
 

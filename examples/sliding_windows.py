@@ -13,11 +13,7 @@ before the last one has ended, so a word counts in several: --window divided by 
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, positive, report, run
 

@@ -14,13 +14,9 @@ key. What is most of the work, splitting lines and counting words, is done befor
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from heapq import nsmallest
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, batch_lines, keep_watermark, positive, report, run
 

@@ -17,10 +17,6 @@ the number of such words since the job was last started. That is all: no line at
 """
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, positive, query, report, run, tables_with_lines
 
