@@ -111,6 +111,9 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
             return jar
         if built_for == flink_minor:
             sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
+    if not folder.is_dir():
+        mend = "install it from its repository, in place: pip install --editable REPOSITORY"
+        sys.exit(f"kafka_job in {folder.parent} has no folder connectors beside it, where its connector jar is; {mend}")
     if jars:
         found = ", ".join(jar.name for jar in jars)
         mend = f"pip install -r requirements.txt && python {folder / 'fetch.py'}"
