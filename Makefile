@@ -7,7 +7,7 @@
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
 # make broker-secure  the same on localhost:19093, with TLS and passwords
 # make lint    check the code with ruff; make format mends its layout
-# make lock    lock the versions again, after a change of requirements.txt, or of Kafka's version in tools/broker.py
+# make lock    lock the versions again, after a change of those in pyproject.toml, requirements.txt or tools/broker.py
 # make clean   remove what 'make' has made
 
 # The first of the Pythons that Flink supports and that is there; 'make demo PYTHON=/path/to/python' names another.
@@ -56,7 +56,7 @@ format: .venv/ready
 	$(BIN)/ruff format
 
 KAFKA_JARS := --download
-.venv/ready: requirements.txt constraints.txt build-constraints.txt connectors/fetch.py tools/broker.py tools/kafka-jars.lock tools/flink_on_path.py tools/class_archive.py
+.venv/ready: pyproject.toml requirements.txt constraints.txt build-constraints.txt connectors/fetch.py tools/broker.py tools/kafka-jars.lock tools/flink_on_path.py tools/class_archive.py
 	@'$(or $(PYTHON),false)' -c '$(SUPPORTED)' 2>/dev/null || { \
 		echo "No Python that Flink supports was found: install Python 3.11 (3.10 and 3.12 do as well), or name one: make PYTHON=/path/to/python"; \
 		exit 1; }
@@ -76,8 +76,8 @@ KAFKA_JARS := --download
 lock: KAFKA_JARS := --lock  # for .venv/ready, too: jars of another version are not those that are pinned
 lock: .venv/ready
 	$(BIN)/python tools/broker.py --lock
-	grep -v '^-c' requirements.txt | $(BIN)/uv pip compile --universal --python-version 3.10 --no-header --no-annotate \
-		--upgrade --output-file constraints.txt -
+	grep -v '^-' requirements.txt | $(BIN)/uv pip compile --universal --python-version 3.10 --no-header --no-annotate \
+		--upgrade --output-file constraints.txt pyproject.toml -
 
 clean:
 	rm -rf .venv out secure connectors/*.jar

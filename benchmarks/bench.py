@@ -32,14 +32,14 @@ from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
+from kafka_job.checks import find_connector, find_java
+
 import pyflink
 from kafka import KafkaAdminClient, KafkaProducer
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path += [str(ROOT), str(ROOT / "tools"), str(ROOT / "tests")]
-
-from kafka_job.checks import find_connector, find_java  # noqa: E402
+sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
 
 from broker import embedded_broker  # noqa: E402
 from support import LITERAL, SCRIPT, SQL, START, TOTALS, get_json  # noqa: E402
@@ -185,8 +185,7 @@ def measure(command: list[str | Path]) -> Run:
     web_ui = None
     with tempfile.TemporaryFile() as stderr:
         begin = time.monotonic()
-        # In ROOT: 'python -c' imports from the working directory.
-        process = subprocess.Popen(command, cwd=ROOT, stdout=stderr, stderr=stderr, start_new_session=True)
+        process = subprocess.Popen(command, stdout=stderr, stderr=stderr, start_new_session=True)
         try:
             while process.poll() is None:
                 now = {"java": 0.0, "python": 0.0}  # of all processes together; memory that they share counts twice

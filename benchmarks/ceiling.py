@@ -1,10 +1,6 @@
 """The source of word_count.py alone: what Flink's Kafka connector delivers when nobody counts. The same flags."""
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # kafka_job and word_count.py are one folder up
 
 from kafka_job import JobParser, Plan, run
 

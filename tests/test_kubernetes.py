@@ -19,12 +19,13 @@ import yaml
 
 from conftest import PYFLINK
 from support import ROOT
+from test_project import requirements
 
 PACKAGES = ["@kubernetes-models/flink@1.0.1", "kubernetes-models@4.5.1"]
 SCHEMA = Path(__file__).with_name("kubernetes_schema.mjs")
 RESOURCES = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")))
 DEPLOYMENT = RESOURCES[0]
-FLINK = re.search(r"^apache-flink==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)[1]
+FLINK = requirements["apache-flink"]
 
 Refused = Callable[[Any], list[str]]
 

@@ -240,3 +240,24 @@ def test_functions_of_imported_modules_are_pickled_with_their_code() -> None:
     assert b"count_by_shard" in cloudpickle.dumps(word_count.count_by_shard)
     assert b"crc32" in cloudpickle.dumps(word_count.count_by_shard), "only the name of the function was pickled"
     assert b"dumps_table" not in cloudpickle.dumps(cloudpickle.dumps), "a module of the environment was pickled"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "expected"),
+    [
+        ("my_job.functions", "/home/me/my_job/functions.py", True),
+        ("my_functions", f"{ROOT}/examples/../my_functions.py", True),
+        ("zipped", "/home/me/zipped.zip/zipped.py", True),
+        ("kafka_job.job", f"{ROOT}/kafka_job/job.py", True),
+        ("kafka_job.job", "/venv/lib/python3.11/site-packages/kafka_job/job.py", True),  # by 'pip install .'
+        ("argparse", argparse.__file__, False),
+        ("sys", None, False),
+        ("compiled", "/home/me/compiled.cpython-311-x86_64-linux-gnu.so", False),
+        ("pytest", pytest.__file__, False),  # the environment may lie in the repository
+        ("yaml", "/usr/lib/python3/dist-packages/yaml/__init__.py", False),
+        ("pyflink.java_gateway", "/opt/flink/opt/python/pyflink.zip/pyflink/java_gateway.py", False),
+        ("cloudpickle", "/tmp/pyflink/1/2/cloudpickle.zip/cloudpickle/__init__.py", False),
+    ],
+)
+def test_what_no_other_machine_has_travels(name: str, file: str | None, expected: bool) -> None:
+    assert job.travels(name, file) == expected

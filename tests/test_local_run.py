@@ -9,7 +9,18 @@ import pytest
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 
 from conftest import Job, Topic
-from support import START, Record, expected_counts, lines, metric_total, parse_rows, read_files, wait_for
+from support import (
+    START,
+    Record,
+    expected_counts,
+    lines,
+    metric_total,
+    own_job,
+    parse_rows,
+    random_lines,
+    read_files,
+    wait_for,
+)
 
 PRINTING = "Printing result to stdout. Use --output to specify output path.\n"
 
@@ -60,6 +71,19 @@ def test_bounded_run_to_files(new_topic: Callable[..., Topic], start_job: Callab
     output = tmp_path / "elsewhere" / "out"  # a relative path is one of the working directory
     assert read_files(output) == expected_counts(records)
     assert all(file.match("????-??-??/counts-*.tsv") for file in output.rglob("*") if file.is_file())
+
+
+def test_a_job_in_a_folder_of_its_own(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """It imports kafka_job from the environment, and a module of its own from beside it."""
+    topic = new_topic()
+    records = topic.produce(random_lines(3, 100, partitions=1))
+    arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
+    ended = start_job(*arguments, script=own_job(tmp_path / "own")).wait()
+    assert (ended.code, ended.stdout) == (0, "")
+    assert is_clean(ended.stderr), ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records)
 
 
 def test_bounded_run_to_stdout_with_an_idle_partition(

