@@ -8,6 +8,7 @@ without them, and this script makes them anew.
 
 import contextlib
 import io
+import logging
 import os
 import runpy
 import shlex
@@ -27,7 +28,6 @@ from kafka.errors import KafkaError
 from py4j.protocol import Py4JError
 
 from broker import ROOT, BrokerError, embedded_broker
-
 
 
 def archive_java_classes() -> None:
@@ -65,7 +65,8 @@ def archive_flink_classes() -> None:
                 run("class archive", word_count["build"], options, state="")
         except SystemExit as error:
             raise OSError(error) from None
-        with contextlib.suppress(Py4JError):  # it does not answer any more
+        logging.getLogger().addHandler(logging.NullHandler())  # py4j logs that it does not answer any more
+        with contextlib.suppress(Py4JError):
             java_class("java.lang.System").exit(0)
         gateway.started.process.wait(300)  # meanwhile it writes the archive
         archive.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive

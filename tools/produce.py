@@ -34,7 +34,9 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from broker import PORT, create_topic, is_kafka
+from broker import PORT, ROOT, create_topic, is_kafka
+
+sys.path.append(str(ROOT))  # kafka_job is there; it is imported where it is needed, since PyFlink takes a second
 
 DAY = datetime(2026, 11, 22, tzinfo=timezone.utc)
 LINE = re.compile(rb"(\d\d:\d\d:\d\d(?:\.\d{3})?)(?: @(\d{1,4}))?(?: (.*))?")
@@ -80,13 +82,14 @@ def access_to(options: argparse.Namespace) -> dict[str, Any]:
     """What kafka-python's clients are given; exits with one sentence where it cannot get in with --kafka-config."""
     if not options.kafka_config:
         return {"bootstrap_servers": options.bootstrap_servers.split(","), "security_protocol": "PLAINTEXT"}
-    # Here, since PyFlink takes a second.
-    from kafka_job.clients import NotInPython, python_settings
-    from kafka_job.kafka_config import read_config
+    from kafka_job.kafka.broker import Broker
+    from kafka_job.kafka.config import read_config
+
+    from kafka_python import NotInPython, python_settings
 
     options.kafka_config = read_config(options.kafka_config)
     try:
-        return python_settings(options)
+        return python_settings(Broker(options.bootstrap_servers, options.kafka_config))
     except NotInPython as error:
         sys.exit(f"This program cannot get in with {error}; Kafka's own kafka-console-producer can")
     except (ssl.SSLError, ValueError) as error:
@@ -97,9 +100,17 @@ def check_broker(options: argparse.Namespace, access: dict[str, Any]) -> None:
     """Exit with the sentence that a job would end with, where no broker lets us in."""
     if not options.kafka_config and is_kafka(**access):
         return
-    from kafka_job.checks import connect
+    from kafka_job.flink import gateway
+    from kafka_job.kafka.broker import Broker
+    from kafka_job.kafka.checks import check_addresses, check_kafka
 
-    connect(access, options.bootstrap_servers).close()
+    broker = Broker(options.bootstrap_servers, options.kafka_config or {})
+    check_addresses(broker)  # where TLS is not what is spoken, kafka-python would wait without end
+    if not is_kafka(**access):
+        # The client of Flink knows why.
+        gateway.start(has_python=True)
+        check_kafka(broker, rights={})
+        sys.exit(f"The broker on {options.bootstrap_servers} lets in Flink's client, but not this program")
 
 
 def send_as_typed(topic: str, access: dict[str, Any]) -> None:

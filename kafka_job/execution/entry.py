@@ -92,9 +92,7 @@ def run(
 
 def check_set_up(job: Job, to_topic: str | None, on_cluster: bool) -> None:
     """Exit with one sentence where something is wrong."""
-    check_kafka(job.broker, job.options.topic)
-    if to_topic:
-        check_kafka(job.broker, to_topic, "WRITE")
+    check_kafka(job.broker, {job.options.topic: "READ"} | ({to_topic: "WRITE"} if to_topic else {}))
     check_folders(job.options, on_cluster)
 
 

@@ -58,4 +58,4 @@ def known_brokers(admin: JavaObject) -> list[tuple[str, int]]:
     No public method says so: `describeCluster` asks one of these brokers.
     """
     cluster = private(private(admin, "metadataManager"), "cluster")
-    return [(node.host(), node.port()) for node in cluster.nodes().toArray()]
+    return [(node.host(), node.port()) for node in cluster.nodes().toArray() if node.id() >= 0]  # those told to us: -1

@@ -3,8 +3,8 @@
 PyFlink connects to a JVM that is there already, where the environment variable PYFLINK_GATEWAY_PORT has its port: that
 is how `flink run` starts a script. So we start it ourselves, and need not change how PyFlink does it.
 
-Leans on: PythonGatewayServer, its file with the port, that it ends some moments after this process; the jars of the apache-flink package, and
-the options for Java in its config.yaml; what PyFlink imports of Beam.
+Leans on: PythonGatewayServer, the file with its port, that it ends some moments after this process; the jars of the
+apache-flink package, and the options for Java in its config.yaml; what PyFlink imports of Beam.
 """
 
 import contextlib

@@ -29,7 +29,9 @@ class Refused(Exception):
         cause = error.java_exception
         while cause:
             message = str(cause.getMessage())
-            if "JAAS config" in message:  # it quotes what may be the rest of a password without quotation marks
+            if message.endswith(
+                "in JAAS config"
+            ):  # it quotes what may be the rest of a password without quotation marks
                 message = re.sub("'.*'", "'...'", message, flags=re.DOTALL)
             self.kind = cause.getClass().getSimpleName()
             self.causes[self.kind] = message
@@ -54,8 +56,10 @@ class Broker:
         return self.properties.get("security.protocol", "PLAINTEXT").upper()
 
     @contextlib.contextmanager
-    def admin(self, timeout: float) -> Iterator[JavaObject]:
+    def admin(self, timeout: float = 15) -> Iterator[JavaObject]:
         """Kafka's Java AdminClient, whose calls take at most `timeout` seconds; see `result_of`.
+
+        (A JVM that has just started, on a busy machine, takes some of them for its first TLS.)
 
         Raises:
             Unusable: it does not take the properties.
@@ -76,7 +80,7 @@ class Broker:
         try:
             yield admin
         finally:
-            admin.close(java_class("java.time.Duration").ofSeconds(1))
+            admin.close(java_class("java.time.Duration").ZERO)
 
 
 def result_of(call: JavaObject) -> Any:
@@ -89,9 +93,3 @@ def result_of(call: JavaObject) -> Any:
         return call.get()
     except Py4JJavaError as error:
         raise Refused(error) from None
-
-
-def host_and_port(text: str) -> Address:
-    """An address, HOST:PORT, where HOST may be [IPv6]; raises ValueError where the port is not a number."""
-    host, _, port = text.strip().rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)

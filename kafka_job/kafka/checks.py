@@ -4,70 +4,113 @@ import contextlib
 import socket
 import ssl
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum, auto
+from dataclasses import replace
 
 from kafka_job.flink.connector import kafka_class, known_brokers
-from kafka_job.kafka.broker import Address, Broker, Refused, Unusable, host_and_port, result_of
+from kafka_job.kafka.broker import Address, Broker, Refused, Unusable, result_of
 from kafka_job.kafka.config import login_options
+from kafka_job.options import host_and_port
 
 from py4j.java_gateway import JavaObject
 
-TIMEOUT = 3.0  # seconds that a broker has to answer before the job starts
-# Kafka's request ApiVersions, which is answered before anybody has said who he is: its length, its number, its version,
-# a number that the answer has, and no client's name.
+TIMEOUT = 3.0  # seconds that a broker has to say its first byte
+# Two of Kafka's requests: length, number, version, a number that the answer has, no name of a client, no topic. The
+# second one is answered before anybody has said who he is.
+METADATA = bytes.fromhex("0000000e 0003 0001 00000000 ffff 00000000")
 API_VERSIONS = bytes.fromhex("0000000a 0012 0000 00000000 ffff")
+NOBODY, SILENT, OTHER, KAFKA, TLS = "nobody", "silent", "another program", "Kafka without TLS", "TLS"
+# What listens, by the first byte of its answer: the highest one of a length; an alert, or a handshake.
+FIRST_BYTES = {b"\0": KAFKA, b"\x15": TLS, b"\x16": TLS}
+
+REASONS = {  # why a broker does not let us in: the first one of these Java exceptions that is there
+    "CertificateExpiredException": "has a certificate that has expired; let whoever runs it renew that",
+    "SunCertPathBuilderException": "has a certificate of an authority that is not trusted; "
+    "name its own: ssl.truststore.location=FILE.pem",
+    "CertPathValidatorException": "has a certificate that is not valid ({message})",
+    "CertificateException": "has a certificate for another name ({message}); mend --bootstrap-servers",
+    "SslAuthenticationException": "asks for a certificate, and got none, or one that it does not take ({message}); "
+    "name one that its authority has signed: ssl.keystore.location=FILE.pem",
+    "IllegalSaslStateException": "asks for no user and password; mend --kafka-config: security.protocol={open}",
+    "UnsupportedSaslMechanismException": "does not know sasl.mechanism={mechanism}; mend --kafka-config",
+    "SaslAuthenticationException": "does not let in {who} in --kafka-config: sasl.jaas.config",
+}
 
 
-def check_kafka(broker: Broker, topic: str, right: str = "READ") -> None:
-    """Exit with one sentence where brokers or topic are out of reach: Flink would wait for them in silence.
+def check_kafka(broker: Broker, rights: Mapping[str, str]) -> None:
+    """Exit with one sentence where a broker or a topic is out of reach: Flink would wait for it in silence.
 
     Args:
-        right: what the job does with the topic, READ or WRITE.
+        rights: what is done with which topic: {"input": "READ", "counts": "WRITE"}
     """
     answering = check_addresses(broker)
     try:
-        with answering.admin(TIMEOUT) as admin:
-            check_listeners(admin, broker)
-            check_topic(admin, broker, topic, right)
+        with answering.admin() as admin:
+            check_way_in(admin, broker)
+            for topic, right in rights.items():
+                check_topic(admin, broker, topic, right)
     except Refused as error:
         sys.exit(why_not_in(error, broker))
 
 
-# --- What the Java client cannot tell: it tries in vain, until its time is over -------------------------------------
+# --- What the Java client cannot tell: it tries in vain until its time is over --------------------------------------
 
 
-class Answer(Enum):
-    """What listens at an address, by its first bytes."""
+def check_addresses(broker: Broker) -> Broker:
+    """The broker by those of its addresses that answer as they should; exits with one sentence where none does."""
+    where, protocol, tls = broker.bootstrap_servers, broker.protocol, "SSL" in broker.protocol
+    addresses = {host_and_port(text): text for text in where.split(",")}
+    found = look_at(addresses, protocol)
+    good = [text for address, text in addresses.items() if found[address] == (TLS if tls else KAFKA)]
+    if good:
+        return replace(broker, bootstrap_servers=",".join(good))
+    answers = {*found.values()}
+    if OTHER in answers and not tls:
+        answers |= {*look_at(addresses, "SSL").values(), *look_at(addresses, "SASL_PLAINTEXT").values()}
+    say_so = "say so in a file, and name it: security.protocol={}, --kafka-config FILE"
+    if answers == {NOBODY}:
+        why = f"No Kafka broker answers on {where}; start one: docker compose up -d (or: make broker)"
+    elif TLS in answers:
+        right = "SASL_SSL" if "SASL" in protocol else "SSL (or SASL_SSL)"
+        why = f"The broker on {where} asks for TLS; {say_so.format(right)}"
+    elif KAFKA in answers:
+        why = f"The broker on {where} asks for user and password; {say_so.format('SASL_PLAINTEXT')}"
+    elif OTHER not in answers:
+        why = f"What listens on {where} does not answer within {TIMEOUT:.0f} seconds; see what it is"
+    elif tls:
+        mend = "mend --kafka-config: security.protocol=PLAINTEXT (or SASL_PLAINTEXT)"
+        why = f"The broker on {where} does not speak TLS; {mend}"
+    else:
+        why = f"What listens on {where} is not Kafka; see what it is"
+    sys.exit(why)
 
-    NOBODY = auto()
-    SILENCE = auto()
-    OTHER = auto()  # what closes the connection, too
-    KAFKA = auto()  # without TLS
-    TLS = auto()
 
-
-def look_at(address: Address, tls: bool) -> Answer:
-    """What answers there to the first message of a client that speaks TLS, or of one that does not.
+def look_at(addresses: Iterable[Address], protocol: str) -> dict[Address, str]:
+    """What listens at each address, by its answer to the first message of a client. `protocol`: that of the client.
 
     (The Java client would take the answer of another program for a length, and ask for so much memory.)
     """
-    try:
-        hello = client_hello(address[0]) if tls else API_VERSIONS
-        connection = socket.create_connection(address, TIMEOUT)
-    except (OSError, ValueError):  # the second one for what cannot be a name
-        return Answer.NOBODY
-    with connection:
+
+    def listens(address: Address) -> str:
+        hello = {"PLAINTEXT": METADATA, "SASL_PLAINTEXT": API_VERSIONS}.get(protocol)
         try:
-            connection.sendall(hello)
-            first = connection.recv(1)
-        except TimeoutError:
-            return Answer.SILENCE
-        except OSError:
-            return Answer.OTHER
-    # An alert of TLS, and its handshake; the highest byte of a length.
-    return {b"\x15": Answer.TLS, b"\x16": Answer.TLS, b"\0": Answer.KAFKA}.get(first, Answer.OTHER)
+            hello = hello or client_hello(address[0])
+            connection = socket.create_connection(address, TIMEOUT)
+        except (OSError, ValueError):  # the second one for what cannot be a name
+            return NOBODY
+        with connection:
+            try:
+                connection.sendall(hello)
+                return FIRST_BYTES.get(connection.recv(1), OTHER)
+            except TimeoutError:
+                return SILENT
+            except OSError:
+                return OTHER
+
+    with ThreadPoolExecutor(max_workers=16) as pool:  # one that is out of reach takes seconds
+        return dict(zip(addresses, pool.map(listens, addresses), strict=True))
 
 
 def client_hello(host: str) -> bytes:
@@ -78,101 +121,56 @@ def client_hello(host: str) -> bytes:
     return sent.read()
 
 
-def look_at_all(addresses: Iterable[Address], tls: bool) -> dict[Address, Answer]:
-    """What answers at each address. All are asked at once: one that is out of reach takes seconds."""
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        found = {address: pool.submit(look_at, address, tls) for address in addresses}
-    return {address: answer.result() for address, answer in found.items()}
-
-
-def check_addresses(broker: Broker) -> Broker:
-    """The broker by those of its addresses that answer as it should; exits with one sentence where there are none."""
-    where, tls = broker.bootstrap_servers, "SSL" in broker.protocol
-    addresses = {host_and_port(text): text for text in where.split(",")}
-    found = look_at_all(addresses, tls)
-    good = [text for address, text in addresses.items() if found[address] == (Answer.TLS if tls else Answer.KAFKA)]
-    if good:
-        # With this property it does not forget which brokers it was told of; see check_listeners.
-        keeping = {"metadata.recovery.strategy": "none"}
-        return Broker(",".join(good), broker.properties | keeping)
-    answers = {*found.values()}
-    if answers == {Answer.NOBODY}:
-        sys.exit(f"No Kafka broker answers on {where}; start one: docker compose up -d (or: make broker)")
-    if not tls and Answer.TLS in answers | {*look_at_all(addresses, tls=True).values()}:
-        protocol = "SASL_SSL" if "SASL" in broker.protocol else "SSL (or SASL_SSL)"
-        mend = f"say so in a file, and name it: security.protocol={protocol}, --kafka-config FILE"
-        sys.exit(f"The broker on {where} asks for TLS; {mend}")
-    if Answer.OTHER not in answers:
-        sys.exit(f"What listens on {where} does not answer within {TIMEOUT:.0f} seconds; see what it is")
-    if tls:
-        mend = "mend --kafka-config: security.protocol=PLAINTEXT (or SASL_PLAINTEXT)"
-        sys.exit(f"The broker on {where} does not speak TLS; {mend}")
-    sys.exit(f"What listens on {where} is not Kafka; see what it is")
-
-
-def check_listeners(admin: JavaObject, broker: Broker) -> None:
+def check_way_in(admin: JavaObject, broker: Broker) -> None:
     """Exit with one sentence where a broker sends its clients on to an address that cannot be reached.
 
     Raises:
-        Refused: the broker does not let this client in.
+        Refused: it does not let this client in.
     """
-    asked = admin.describeCluster().nodes()
-    try:
-        result_of(asked)
-    finally:  # the client asks a broker by its advertised listener, in vain where that is out of reach
-        found = look_at_all(known_brokers(admin), "SSL" in broker.protocol)
-        lost = ", ".join(f"{host}:{port}" for (host, port), answer in found.items() if answer == Answer.NOBODY)
-        if lost:
-            mend = "change the broker's advertised listener"
-            where = broker.bootstrap_servers
-            sys.exit(f"The broker on {where} advertises {lost}, which cannot be reached from here; {mend}")
+    where, protocol = broker.bootstrap_servers, broker.protocol
+    asked, ended, brokers = admin.describeCluster().nodes(), False, []
+    while not ended and not brokers:
+        time.sleep(0.02)
+        ended, brokers = asked.isDone(), known_brokers(admin)
+        if protocol == "SSL" and closed_connections(admin) > 2:
+            mend = "say so in a file, and name it: security.protocol=SASL_SSL, --kafka-config FILE"
+            sys.exit(f"What listens on {where} is not Kafka, or asks for user and password; {mend}")
+    # The client goes on to one of the advertised listeners, and tries in vain where that is out of reach.
+    listeners = look_at(brokers, protocol)
+    lost = ", ".join(f"{host}:{port}" for (host, port), listens in listeners.items() if listens == NOBODY)
+    if lost:
+        mend = "change the broker's advertised listener"
+        sys.exit(f"The broker on {where} advertises {lost}, which cannot be reached from here; {mend}")
+    result_of(asked)
+
+
+def closed_connections(admin: JavaObject) -> float:
+    """How many connections of a client have ended."""
+    metrics = admin.metrics()
+    return sum(metrics[name].metricValue() for name in metrics if name.name() == "connection-close-total")
 
 
 # --- What it can tell -----------------------------------------------------------------------------------------------
 
 
 def why_not_in(error: Refused, broker: Broker) -> str:
-    """One sentence: why a broker does not let us in. `error`: what the Java client has got in place of an answer."""
-    here, causes, protocol = f"The broker on {broker.bootstrap_servers}", error.causes, broker.protocol
+    """One sentence: why a broker does not let us in. `error`: what the Java client got in place of an answer."""
+    where = broker.bootstrap_servers
     mechanism = broker.properties.get("sasl.mechanism", "GSSAPI")  # Kafka's default, which is Kerberos
     if isinstance(error, Unusable):
         return f"Kafka's client cannot work with what --kafka-config says ({error}); mend it"
-    if why := why_not_by_tls(causes):
-        return f"{here} {why}"
-    if "IllegalSaslStateException" in causes:
-        plain = protocol.replace("SASL_PLAINTEXT", "PLAINTEXT").replace("SASL_", "")
-        return f"{here} asks for no user and password; mend --kafka-config: security.protocol={plain}"
-    if "UnsupportedSaslMechanismException" in causes:
-        return f"{here} does not know sasl.mechanism={mechanism} ({error}); mend --kafka-config"
-    if "SaslAuthenticationException" in causes:
-        user = login_options(broker.properties).get("username")
-        if user:
-            mend = "mend name or password in --kafka-config: sasl.jaas.config"
-            return f"{here} does not let in the user {user} with {mechanism}; {mend}"
-        return f"{here} does not let this client in with {mechanism} ({error}); mend --kafka-config"
-    if "node assignment" in str(error) and "SASL" not in protocol:  # it has answered, and then closes the connection
-        mend = f"say so in a file, and name it: security.protocol=SASL_{protocol}, --kafka-config FILE"
-        if protocol == "SSL":
-            return f"What listens on {broker.bootstrap_servers} is not Kafka, or asks for user and password; {mend}"
-        return f"{here} asks for user and password (or is very slow); {mend}"
-    return f"{here} does not answer Flink's client, or refuses what it asks for ({error}); ask whoever runs it"
-
-
-def why_not_by_tls(causes: dict[str, str]) -> str | None:
-    """What is wrong with certificates, as the end of a sentence; None where nothing is, as far as `causes` say."""
-    if "SslAuthenticationException" not in causes:
-        return None
-    if "CertificateExpiredException" in causes:
-        return "has a certificate that has expired; let whoever runs it renew that"
-    if "CertPathBuilderException" in causes or "SunCertPathBuilderException" in causes:
-        return "has a certificate of an authority that is not trusted; name its own: ssl.truststore.location=FILE.pem"
-    if "CertPathValidatorException" in causes:
-        return f"has a certificate that is not valid ({causes['CertPathValidatorException']})"
-    if "CertificateException" in causes:
-        return f"has a certificate for another name ({causes['CertificateException']}); mend --bootstrap-servers"
-    *_, reason = causes.values()
-    mend = "name one that its authority has signed: ssl.keystore.location=FILE.pem"
-    return f"asks for a certificate, and got none, or one that it does not take ({reason}); {mend}"
+    user = login_options(broker.properties).get("username")
+    who = f"the user {user} with {mechanism}; mend name or password"
+    if not user:  # but a ticket or a token
+        who = f"this client with {mechanism} ({error}); mend it"
+    for name, reason in REASONS.items():
+        if name in error.causes:
+            message = error.causes[error.kind]
+            reason = reason.format(
+                message=message, open=broker.protocol.removeprefix("SASL_"), mechanism=mechanism, who=who
+            )
+            return f"The broker on {where} {reason}"
+    return f"What listens on {where} is not Kafka, or refuses what Flink's client asks for: {error}"
 
 
 def check_topic(admin: JavaObject, broker: Broker, topic: str, right: str) -> None:

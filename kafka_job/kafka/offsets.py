@@ -35,7 +35,7 @@ def ask_for_offsets(broker: Broker, topic: str, group_id: str) -> TopicOffsets:
     """
     specification, isolation = kafka_class("clients.admin.OffsetSpec"), kafka_class("common.IsolationLevel")
     as_the_source_reads = kafka_class("clients.admin.ListOffsetsOptions")(isolation.READ_COMMITTED)
-    with one_sentence_for(group_id), broker.admin(timeout=15) as admin:
+    with one_sentence_for(group_id), broker.admin() as admin:
         described = result_of(admin.describeTopics([topic]).allTopicNames())[topic]
         partitions = [kafka_class("common.TopicPartition")(topic, one.partition()) for one in described.partitions()]
         earliest = admin.listOffsets(dict.fromkeys(partitions, specification.earliest())).all()
