@@ -1,6 +1,7 @@
 """Fixtures: a broker, topics of a test's own, the job as a process, and a standalone Flink cluster."""
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -22,13 +23,14 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from support import SCRIPT, Record, get_json, wait_for
+from support import ROOT, SCRIPT, Record, get_json, wait_for
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # For all that the tests start: two thirds of a start of Flink is Java's better compiler, and few tests run for longer.
 os.environ["JVM_ARGS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+ENGINE = Path(__file__).resolve().parent / "engine.py"
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent
 STILL_STOPPING = re.compile(r"^Stopping: open windows are still being written; .*\n", re.MULTILINE)
@@ -241,8 +243,140 @@ class Job:
         self.process.wait()
 
 
+class Engine:
+    """A process that has Flink already, and runs one job after the other; see engine.py."""
+
+    JOBS = 40  # after so many it makes room for a new one
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "engine.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, ENGINE],
+                env=environment_with(PATH="/usr/bin:/bin"),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.jobs = 0
+        self.busy = False
+
+    def send(self, line: str) -> None:
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+
+    def is_free(self) -> bool:
+        """Whether it can take a job."""
+        return not self.busy and self.jobs < self.JOBS and self.process.poll() is None
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class EngineJob(Job):
+    """The same in a process that has Flink already; `end` is a crash of the job's Flink."""
+
+    def __init__(self, engine: Engine, folder: Path, job: dict[str, Any]) -> None:
+        folder.mkdir()
+        self.stdout, self.stderr, self.ended = folder / "stdout", folder / "stderr", folder / "end"
+        self.stdout.touch()
+        self.stderr.touch()
+        self.engine = engine
+        self.process = self  # what a job in a process of its own has
+        self.pid = engine.process.pid
+        engine.busy = True
+        engine.jobs += 1
+        files = {"stdout": str(self.stdout), "stderr": str(self.stderr), "end": str(self.ended)}
+        engine.send(json.dumps(job | files))
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        if self.ended.exists():
+            end = json.loads(self.ended.read_text())
+            assert not end["left"], f"the job has left behind: {end['left']}"
+            self.engine.busy = False
+            return end["code"]
+        return self.engine.process.poll()  # a second Ctrl-C ends it
+
+    def wait(self, timeout: float = RUN_TIMEOUT) -> Finished:
+        try:
+            wait_for(lambda: self.poll() is not None, "the end of the job", timeout)
+        except TimeoutError:
+            raise AssertionError(f"it still runs: {self.stderr.read_text('utf-8')}") from None
+        stderr = STILL_STOPPING.sub("", self.stderr.read_text("utf-8"))
+        return Finished(self.poll(), self.stdout.read_text("utf-8"), stderr)
+
+    def send_signal(self, number: int) -> None:
+        self.engine.process.send_signal(number)
+
+    def end(self) -> None:
+        if self.poll() is None:
+            self.engine.send("crash")
+            self.wait()
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Engine]]:
+    """A process that has Flink, and is free; started where there is none."""
+    running: list[Engine] = []
+
+    def free() -> Engine:
+        for engine in running:
+            if engine.is_free():
+                return engine
+            if not engine.busy:
+                engine.end()
+        running.append(Engine(tmp_path_factory.mktemp("engine")))
+        return running[-1]
+
+    yield free
+    for engine in running:
+        engine.end()
+
+
 @pytest.fixture
-def start_job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+def start_job(
+    tmp_path: Path, start_process: Callable[..., Job], engines: Callable[[], Engine]
+) -> Iterator[Callable[..., Job]]:
+    """Starts a script with some arguments, in an empty folder, in a process that has Flink already.
+
+    `slow`: whether it takes a millisecond for each line, so that there is time to do something to it. `settings`: some
+    of Flink's, in place of the script's own. Where it needs a process of its own for what it is given, it gets one.
+    """
+    jobs: list[EngineJob] = []
+
+    def start(
+        *arguments: str,
+        script: Path = SCRIPT,
+        slow: bool = False,
+        settings: Mapping[str, str] | None = None,
+        **others: Any,
+    ) -> Job:
+        with_library = script.parent != ROOT and (script.parent / "kafka_job").exists()
+        if with_library or any(not name.startswith("KAFKA_") for name in others):
+            assert not (slow or settings), "not for a process of its own"
+            return start_process(*arguments, script=script, **others)
+        job = {
+            "script": str(script),
+            "arguments": arguments,
+            "folder": str(tmp_path / "elsewhere"),
+            "variables": others,
+            "slow": slow,
+            "settings": settings or {},
+        }
+        jobs.append(EngineJob(engines(), tmp_path / f"engine-job-{len(jobs)}", job))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.end()
+
+
+@pytest.fixture
+def start_process(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Starts `python word_count.py` with some arguments, in an empty folder; ended with the test.
 
     `through` is a command that runs it, as unshare does.

@@ -33,7 +33,7 @@ def through_operator(
     constants = [one.get_java_output_tag() if isinstance(one, OutputTag) else one for one in constants]
     generated = java_class("org.apache.flink.table.runtime.generated.GeneratedOperator")(
         class_name,
-        (Path(__file__).parent / f"{class_name}.java").read_text("utf-8"),
+        source_of(class_name),
         to_jarray(java_class("java.lang.Object"), constants),
         java_class("org.apache.flink.configuration.Configuration")(),
     )
@@ -47,6 +47,11 @@ def through_operator(
     transformation.setUid(uid)
     before.getExecutionEnvironment().addOperator(transformation)
     return stream_of(before, transformation)
+
+
+def source_of(class_name: str) -> str:
+    """The source text of an operator."""
+    return (Path(__file__).parent / f"{class_name}.java").read_text("utf-8")
 
 
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:

@@ -1,0 +1,139 @@
+"""A process that has started Flink, and runs job after job in it, as `python SCRIPT` would run each: for conftest.py.
+
+It reads a job as a line of JSON on its stdin, runs the script with its arguments, folder, environment and files for
+what it prints, and writes the exit code to a file. The word crash ends the cluster of the job that runs, at once and
+without a savepoint, as a kill does. What a job leaves behind that the next one would find is an error of that job.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import runpy
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kafka_job.execution import entry
+from kafka_job.execution.stop import Stop
+from kafka_job.flink import gateway, operators, running
+
+SLOW = ("RowData row = (RowData) record.getValue();", "RowData row = (RowData) record.getValue(); Thread.sleep(1);")
+stop = Stop()
+
+
+def new_stop() -> Stop:
+    """What asks the next job to stop; this process knows it, too."""
+    global stop
+    stop = Stop()
+    return stop
+
+
+def state() -> dict[str, Any]:
+    """What a job must give back: signals, variables, log handlers, files and threads.
+
+    Of files and threads some stay, as connections to Java that later jobs use; they must not become more and more.
+    """
+    return {
+        "signals": {number: signal.getsignal(number) for number in gateway.SIGNALS},
+        "variables": dict(os.environ),
+        "log handlers": list(logging.getLogger().handlers),
+        "open files": max(24, len(list(Path("/proc/self/fd").iterdir()))),
+        "threads": max(10, threading.active_count()),
+    }
+
+
+@contextlib.contextmanager
+def as_a_process(job: dict[str, Any]) -> Iterator[None]:
+    """What a process of its own would have: arguments, folder, environment, stdin, stdout, stderr and modules."""
+    streams, variables, folder, arguments = (
+        [os.dup(number) for number in range(3)],
+        dict(os.environ),
+        Path.cwd(),
+        sys.argv,
+    )
+    paths, modules = list(sys.path), set(sys.modules)
+    for number, file in enumerate(["/dev/null", job["stdout"], job["stderr"]]):
+        opened = os.open(file, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.chdir(job["folder"])
+    os.environ.update(job["variables"])
+    sys.argv, sys.path[0] = [job["script"], *job["arguments"]], str(Path(job["script"]).parent)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.environ.clear()
+        os.environ.update(variables)
+        os.chdir(folder)
+        sys.argv, sys.path[:] = arguments, paths
+        for name in set(sys.modules) - modules:  # those beside the script
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(job["folder"]):
+                del sys.modules[name]
+
+
+def run(job: dict[str, Any]) -> int:
+    """Run a script; its exit code."""
+    source_of, python_mode = operators.source_of, entry.python_mode
+    if job["slow"]:
+        operators.source_of = lambda name: source_of(name).replace(*SLOW)
+    entry.python_mode = lambda settings: python_mode({**settings, **job["settings"]})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        runpy.run_path(job["script"], run_name="__main__")
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+            return 1
+        return error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        operators.source_of, entry.python_mode = source_of, python_mode
+    return 0
+
+
+def listen(jobs: queue.Queue[dict[str, Any]]) -> None:
+    """Take what comes on stdin."""
+    for line in os.fdopen(os.dup(0)):
+        if line.strip() == "crash":
+            running.crash(stop.running)
+        else:
+            jobs.put(json.loads(line))
+    os._exit(0)  # nobody is there any more
+
+
+def main() -> None:
+    entry.Stop = new_stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gateway.start(has_python=True)
+    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=listen, args=(jobs,), daemon=True).start()
+    while True:
+        job = jobs.get()
+        before = state()
+        with as_a_process(job):
+            code = run(job)
+        after = state()
+        left = "\n".join(
+            f"{what}: {before[what]}, then {after[what]}" for what in before if before[what] != after[what]
+        )
+        temporary = Path(f"{job['end']}.tmp")
+        temporary.write_text(json.dumps({"code": code, "left": left}))
+        temporary.replace(job["end"])
+
+
+if __name__ == "__main__":
+    main()
