@@ -357,7 +357,8 @@ def start_job(
     ) -> Job:
         with_library = script.parent != ROOT and (script.parent / "kafka_job").exists()
         if with_library or any(not name.startswith("KAFKA_") for name in others):
-            assert not (slow or settings), "not for a process of its own"
+            assert not slow, "not for a process of its own"
+            assert not settings, "not for a process of its own"
             return start_process(*arguments, script=script, **others)
         job = {
             "script": str(script),

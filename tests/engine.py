@@ -14,6 +14,7 @@ import runpy
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,8 @@ def listen(jobs: queue.Queue[dict[str, Any]]) -> None:
     """Take what comes on stdin."""
     for line in os.fdopen(os.dup(0)):
         if line.strip() == "crash":
+            while not stop.running:  # it is about to start
+                time.sleep(0.01)
             running.crash(stop.running)
         else:
             jobs.put(json.loads(line))

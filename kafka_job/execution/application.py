@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from kafka_job.flink.application import has_taken_over
 from kafka_job.flink.environment import configuration_of, create_environment
 from kafka_job.terminal import say
 
@@ -25,6 +26,14 @@ def has_high_availability(configuration: Mapping[str, str]) -> bool:
     """Whether a JobManager that takes over knows the job."""
     mode = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
     return mode.upper() != "NONE"
+
+
+def is_taken_over(configuration: Mapping[str, str]) -> bool:
+    """Whether a JobManager has taken over the job, and runs the script once more.
+
+    The job goes on with what it was started with, whatever has become of a file or a topic since.
+    """
+    return in_application_mode(configuration) and has_taken_over(create_environment({}))
 
 
 def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> Result:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from kafka_job.execution.application import configuration_of_flink_run, patiently
+from kafka_job.execution.application import configuration_of_flink_run, is_taken_over, patiently
 from kafka_job.execution.cluster import submit
 from kafka_job.execution.job import Build, Job
 from kafka_job.execution.local import run_locally
 from kafka_job.execution.stop import Stop
 from kafka_job.flink import gateway
+from kafka_job.flink.application import go_on
 from kafka_job.flink.connector import find_connector
 from kafka_job.flink.environment import load_connector
 from kafka_job.kafka.broker import Broker
@@ -56,7 +57,7 @@ def run(
     In this process Flink is started by the first call; there can be one after the other.
 
     Args:
-        name: what Flink calls it.
+        name: what Flink calls it; another one is another job, to a JobManager that takes over.
         build: adds the pipeline to an environment, so that it reads what a plan says.
         options: the script's own kind of JobOptions.
         state: what the job keeps in state, in words. What must not change between a checkpoint and a run that goes on
@@ -69,13 +70,16 @@ def run(
         SystemExit: something is wrong; one sentence says what, and what to do.
     """
     on_cluster = gateway.under_flink_run()
+    configuration = configuration_of_flink_run() if on_cluster else {}
+    if is_taken_over(configuration):
+        go_on(name)
+        return
     try:
         find_connector()
         broker = Broker(options.bootstrap_servers, read_config(options.kafka_config) if options.kafka_config else {})
         job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker)
         if on_cluster:
             load_connector()
-            configuration = configuration_of_flink_run()
             patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
             say_where_rows_go(options, live=False)
             submit(job, configuration)

@@ -17,17 +17,18 @@ def java_class(name: str) -> Any:
     return found
 
 
-def private(java: JavaObject, name: str) -> JavaObject:
-    """The value of a private field.
+def private(java: JavaObject, *names: str) -> JavaObject:
+    """The value of a private field, the first of these names that there is.
 
     Raises:
-        AttributeError: there is none, as where another version of Flink has renamed it; class and name are said.
+        AttributeError: there is none, as where another version of Flink has renamed it; class and names are said.
     """
     owner = java.getClass()
-    while owner and name not in [field.getName() for field in owner.getDeclaredFields()]:
+    while owner:
+        fields = {field.getName(): field for field in owner.getDeclaredFields()}
+        for name in names:
+            if name in fields:
+                fields[name].setAccessible(True)
+                return fields[name].get(java)
         owner = owner.getSuperclass()
-    if not owner:
-        raise AttributeError(f"{java.getClass().getName()} has no field {name}; see tests/test_seams.py")
-    field = owner.getDeclaredField(name)
-    field.setAccessible(True)
-    return field.get(java)
+    raise AttributeError(f"{java.getClass().getName()} has no field {' or '.join(names)}; see tests/test_seams.py")
