@@ -33,6 +33,7 @@ import fetch
 from broker import free_port
 from conftest import PYFLINK, Cluster, Finished, Job, Topic, environment_with
 from support import ROOT, START, Record, expected_counts, get_json, lines, metric_total, read_files, wait_for
+from test_literal import copy_of_literal, where
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 # A heading, and what comes after it up to the next one.
@@ -175,11 +176,12 @@ def test_java_home_that_is_nowhere(tmp_path: Path) -> None:
     assert ended.stderr.endswith("FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/bin/java'\n")
 
 
-def test_tombstone(new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    """Without checkpoints; with them the job would start again and again, and say nothing."""
+def test_tombstone(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Without restarts; with them, and so with checkpoints, the job says nothing (tests/test_literal.py)."""
     topic = new_topic()
     topic.produce([Record(None, START, key=b"tombstone")])
-    ended = run(newcomer(tmp_path, FROM_KAFKA, UPPER), topic.bootstrap_servers, topic.name, fetch.jar_path().as_uri())
+    script = copy_of_literal(tmp_path, '"execution.checkpointing.interval", "3 s"', '"restart-strategy.type", "none"')
+    ended = start_job(*where(topic), "--bounded", script=script).wait()
     assert ended.code == 1
     assert 'java.lang.NullPointerException: Cannot read the array length because "<parameter1>" is null' in ended.stderr
 
