@@ -58,6 +58,15 @@ def copy_library(folder: Path, connectors: bool = False) -> None:
         (folder / "connectors").symlink_to(ROOT / "connectors")
 
 
+def edited(folder: Path, old: str, new: str, script: Path = SCRIPT) -> Path:
+    """A script with one edit, in a new folder with nothing else; its path."""
+    text = script.read_text("utf-8")
+    assert old in text
+    folder.mkdir()
+    (folder / script.name).write_text(text.replace(old, new, 1), "utf-8")
+    return folder / script.name
+
+
 def own_job(folder: Path) -> Path:
     """A script, and beside it the module with its functions, in a new folder with nothing else; the script's path."""
     folder.mkdir()
@@ -69,7 +78,7 @@ def own_job(folder: Path) -> Path:
 def slow_script(folder: Path) -> Path:
     """A copy of the script that takes a millisecond for each line: there is time to do something to the job."""
     script = copy_script(folder, connectors=True)
-    java = folder / "kafka_job" / "BatchLines.java"
+    java = folder / "kafka_job" / "flink" / "BatchLines.java"
     fast = "RowData row = (RowData) record.getValue();"
     assert fast in java.read_text("utf-8")
     java.write_text(java.read_text("utf-8").replace(fast, f"{fast} Thread.sleep(1);"), "utf-8")
