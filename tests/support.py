@@ -76,7 +76,10 @@ def own_job(folder: Path) -> Path:
 
 
 def slow_script(folder: Path) -> Path:
-    """A copy of the script that takes a millisecond for each line: there is time to do something to the job."""
+    """A copy of the script that takes a millisecond for each line: there is time to do something to the job.
+
+    For a process of its own, or a cluster; else `start_job(..., slow=True)` does it without a copy.
+    """
     script = copy_script(folder, connectors=True)
     java = folder / "kafka_job" / "flink" / "BatchLines.java"
     fast = "RowData row = (RowData) record.getValue();"

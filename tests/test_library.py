@@ -1,19 +1,22 @@
-"""What kafka_job is made of, piece by piece: no broker, no Flink."""
+"""What kafka_job is made of, piece by piece: no broker, no job."""
 
+import argparse
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from kafka_job import Plan, checkpoints, failures, job, local_run, offsets
-from kafka_job.kafka import offsets as kafka_offsets
+from kafka_job import Plan, Stop
+from kafka_job.execution import local
+from kafka_job.flink import environment, failures, gateway
+from kafka_job.kafka import offsets
 from kafka_job.kafka.broker import Broker, Refused
-from kafka_job.kafka.offsets import Offsets, TopicOffsets
+from kafka_job.resume import folder as checkpoints
+from kafka_job.resume import plans
 
 import cloudpickle
 import pytest
@@ -21,31 +24,32 @@ import pytest
 import word_count
 from support import ROOT
 
-TOPIC = TopicOffsets(id=None, first={0: 5, 1: 0}, end={0: 10, 1: 20}, committed={1: 7})
+BROKER = Broker("localhost:1")
+TOPIC = offsets.TopicOffsets(id=None, first={0: 5, 1: 0}, end={0: 10, 1: 20}, committed={1: 7})
 
 
 @pytest.mark.parametrize(
     ("start", "expected"), [("committed", {0: 5, 1: 7}), ("earliest", {0: 5, 1: 0}), ("latest", {0: 10, 1: 20})]
 )
-def test_start_offsets(start: str, expected: Offsets) -> None:
-    assert offsets.start_offsets(start, TOPIC) == expected
+def test_start_offsets(start: str, expected: offsets.Offsets) -> None:
+    assert plans.start_offsets(start, TOPIC) == expected
 
 
 def test_missing_records() -> None:
-    assert offsets.missing_records(start={0: 5, 1: 7}, first=TOPIC.first) == 0
-    assert offsets.missing_records(start={0: 2, 1: 0}, first=TOPIC.first) == 3
+    assert plans.missing_records(start={0: 5, 1: 7}, first=TOPIC.first) == 0
+    assert plans.missing_records(start={0: 2, 1: 0}, first=TOPIC.first) == 3
 
 
 def test_a_group_that_may_not_be_written_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(broker: Broker, topic: str, group_id: str, committed: Offsets) -> None:
+    def refuse(broker: Broker, topic: str, group_id: str, committed: offsets.Offsets) -> None:
         assert committed == {0: 5, 1: 7}, "it tries with what is committed already, which changes nothing"
         refused = Refused.__new__(Refused)
         refused.kind = "GroupAuthorizationException"
         raise refused
 
-    monkeypatch.setattr(kafka_offsets, "commit_offsets", refuse)
+    monkeypatch.setattr(offsets, "commit_offsets", refuse)
     with pytest.raises(SystemExit, match=r"has no right to use the group mine; .*: --group-id GROUP_ID$"):
-        kafka_offsets.check_group(Broker("a:1"), "input", "mine", TOPIC)
+        offsets.check_group(BROKER, "input", "mine", TOPIC)
 
 
 def test_what_changes_between_two_jobs_is_named() -> None:
@@ -79,19 +83,20 @@ def test_newest_checkpoint_goes_by_its_number(tmp_path: Path) -> None:
 
 
 def test_going_on_takes_all_state_but_that_of_the_source(tmp_path: Path) -> None:
-    plan = Plan("input", start={0: 3}, settings={"a": "b"})
-    resumed = checkpoints.go_on(plan, f"{tmp_path}/job/chk-7", {"c": "d"})
+    plan = Plan(BROKER, "input", start={0: 3})
+    resumed, recovery = plans.go_on(plan, f"{tmp_path}/job/chk-7", {"a": "b"})
     assert resumed.source_uid == "kafka-source after job/chk-7" != plan.source_uid
-    assert resumed.after == resumed.settings["execution.state-recovery.path"] == f"{tmp_path}/job/chk-7"
-    assert (resumed.topic, resumed.start) == ("input", {0: 3})
-    assert resumed.settings.items() >= {"a": "b", "c": "d"}.items()
+    assert replace(resumed, source_uid=plan.source_uid) == plan
+    assert recovery.checkpoint == recovery.settings["execution.state-recovery.path"] == f"{tmp_path}/job/chk-7"
+    assert recovery.settings["execution.state-recovery.ignore-unclaimed-state"] == "true"
+    assert recovery.settings["a"] == "b"
 
 
 def test_start_of_a_run_is_recorded(tmp_path: Path) -> None:
     checkpoint = tmp_path / "chk-1"
     assert checkpoints.recorded_start(tmp_path, None, on_cluster=True) is None
     assert checkpoints.recorded_start(tmp_path, checkpoint, on_cluster=True) == {}
-    checkpoints.record_start(tmp_path, Plan("input", start={0: 3, 12: 4}))
+    checkpoints.record_start(tmp_path, {0: 3, 12: 4}, after=None)
     assert [file.name for file in tmp_path.iterdir()] == ["start.json"]
     assert checkpoints.recorded_start(tmp_path, checkpoint, on_cluster=True) == {0: 3, 12: 4}
     assert checkpoints.recorded_start(tmp_path, None, on_cluster=False) == {0: 3, 12: 4}, "killed before its first one"
@@ -99,7 +104,7 @@ def test_start_of_a_run_is_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("on_cluster", "after"), [(True, None), (False, "/chk-1")])
 def test_a_checkpoint_that_is_gone_is_noticed(tmp_path: Path, on_cluster: bool, after: str | None) -> None:
-    checkpoints.record_start(tmp_path, Plan("input", start={0: 3}, after=after))
+    checkpoints.record_start(tmp_path, {0: 3}, after)
     with pytest.raises(
         SystemExit, match=r"has left no checkpoint there; if it was stopped .*: flink run -s SAVEPOINT;"
     ):
@@ -107,32 +112,33 @@ def test_a_checkpoint_that_is_gone_is_noticed(tmp_path: Path, on_cluster: bool, 
 
 
 @pytest.mark.parametrize("start", [{0: 11, 1: 0}, {0: 10, 1: 0, 2: 0}])
-def test_a_topic_that_ends_before_what_was_read_is_refused(start: Offsets) -> None:
+def test_a_topic_that_ends_before_what_was_read_is_refused(start: offsets.Offsets) -> None:
     with pytest.raises(SystemExit, match=r"^The topic was deleted and created again, or cut off \(partition \d is at"):
-        offsets.check_start(start, TOPIC, "the group", "mend it")
+        plans.check_start(start, TOPIC, "the group", "mend it")
 
 
 def test_what_another_job_has_left_is_not_taken(tmp_path: Path) -> None:
     """Its checkpoints are refused; where it began is forgotten."""
-    file = checkpoints.lock(tmp_path)
+    (tmp_path / "job.json").touch()  # as `taken` leaves it
     for state, kept in (("one", False), ("one", True), ("two", False)):
-        checkpoints.check_owner(tmp_path, file, {"state": state})
+        checkpoints.check_owner(tmp_path, {"state": state})
         assert (tmp_path / "start.json").exists() == kept
-        checkpoints.record_start(tmp_path, Plan("input", start={0: 3}))
+        checkpoints.record_start(tmp_path, {0: 3}, after=None)
     make_checkpoint(tmp_path / "savepoint-1", 1)
-    checkpoints.check_owner(tmp_path, file, {"state": "two"})
+    checkpoints.check_owner(tmp_path, {"state": "two"})
     with pytest.raises(SystemExit, match=r"are of another job \(state: two, now three\); choose another folder"):
-        checkpoints.check_owner(tmp_path, file, {"state": "three"})
-    os.close(file)
+        checkpoints.check_owner(tmp_path, {"state": "three"})
 
 
-def test_a_folder_is_locked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also within one JVM; that another one finds it taken, test_resume.py and test_chaos.py show."""
+    gateway.start(has_python=True)
     monkeypatch.setattr(checkpoints, "LOCK_TIMEOUT", 0)
-    file = checkpoints.lock(tmp_path)
-    with pytest.raises(SystemExit, match=rf"^Another run uses {tmp_path}; stop that one, or choose another folder"):
-        checkpoints.lock(tmp_path)
-    os.close(file)
-    os.close(checkpoints.lock(tmp_path))
+    again = pytest.raises(SystemExit, match=rf"^Another run uses {tmp_path}; stop that one, or choose another folder")
+    with checkpoints.taken(tmp_path), again, checkpoints.taken(tmp_path):
+        pass
+    with checkpoints.taken(tmp_path):
+        pass
 
 
 IN_THREAD = """\
@@ -176,49 +182,42 @@ def test_any_other_failure_is_its_last_cause() -> None:
 
 def test_a_value_is_put_before_those_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_PATH", raising=False)
-    local_run.prepend("SOME_PATH", "/b")
-    local_run.prepend("SOME_PATH", "/a")
-    assert os.environ["SOME_PATH"] == "/a:/b"
-
-
-@pytest.fixture
-def stop() -> Iterator[local_run.Stop]:
-    handlers = {number: signal.getsignal(number) for number in local_run.SIGNALS}
-    yield local_run.Stop()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    assert gateway.prepended("SOME_PATH", Path("/b")) == "/b"
+    monkeypatch.setenv("SOME_PATH", "/b")
+    assert gateway.prepended("SOME_PATH", Path("/a")) == "/a:/b"
 
 
 def test_a_signal_may_come_at_any_moment_of_a_wait() -> None:
     signals_at_all_moments = """
 import signal
-from kafka_job import local_run
-local_run.SIGNALS = [signal.SIGALRM]
+from kafka_job.execution import stop
+stop.SIGNALS = [signal.SIGALRM]
 for number in range(10_000):
-    stop = local_run.Stop()
-    signal.setitimer(signal.ITIMER_REAL, 3e-4 + number % 100 * 1e-6)
-    while not stop.wait(1e-4):
-        pass
+    asked = stop.Stop()
+    with asked.on_signals():
+        signal.setitimer(signal.ITIMER_REAL, 3e-4 + number % 100 * 1e-6)
+        while not asked.wait(1e-4):
+            pass
 """
     subprocess.run([sys.executable, "-c", signals_at_all_moments], cwd=ROOT, check=True, timeout=60)
 
 
-def test_checkpoints_without_a_folder_go_with_a_good_run(tmp_path: Path, stop: local_run.Stop) -> None:
-    with local_run.checkpoint_folder(None, stop) as folder:
+def test_checkpoints_without_a_folder_go_with_a_good_run(tmp_path: Path) -> None:
+    with local.checkpoint_folder(None, Stop()) as folder:
         assert folder.parent == Path(tempfile.gettempdir())
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
-    with local_run.checkpoint_folder(str(tmp_path), stop) as folder:
+    with local.checkpoint_folder(str(tmp_path), Stop()) as folder:
         assert folder == tmp_path
     assert tmp_path.exists()
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool, stop: local_run.Stop) -> None:
+def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool) -> None:
     folders = []
 
     def run_that_fails() -> None:
-        with local_run.checkpoint_folder(None, stop) as folder:
+        with local.checkpoint_folder(None, Stop()) as folder:
             folders.append(folder)
             if complete:
                 make_checkpoint(folder / "job" / "chk-1", 1)
@@ -237,7 +236,7 @@ def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool, stop: local_r
 
 
 def test_functions_of_imported_modules_are_pickled_with_their_code() -> None:
-    job.take_modules_along()
+    environment.take_modules_along()
     assert b"count_by_shard" in cloudpickle.dumps(word_count.count_by_shard)
     assert b"crc32" in cloudpickle.dumps(word_count.count_by_shard), "only the name of the function was pickled"
     assert b"dumps_table" not in cloudpickle.dumps(cloudpickle.dumps), "a module of the environment was pickled"
@@ -249,8 +248,8 @@ def test_functions_of_imported_modules_are_pickled_with_their_code() -> None:
         ("my_job.functions", "/home/me/my_job/functions.py", True),
         ("my_functions", f"{ROOT}/examples/../my_functions.py", True),
         ("zipped", "/home/me/zipped.zip/zipped.py", True),
-        ("kafka_job.job", f"{ROOT}/kafka_job/job.py", True),
-        ("kafka_job.job", "/venv/lib/python3.11/site-packages/kafka_job/job.py", True),  # by 'pip install .'
+        ("kafka_job.execution.job", f"{ROOT}/kafka_job/execution/job.py", True),
+        ("kafka_job.options", "/venv/lib/python3.11/site-packages/kafka_job/options.py", True),  # by 'pip install .'
         ("argparse", argparse.__file__, False),
         ("sys", None, False),
         ("compiled", "/home/me/compiled.cpython-311-x86_64-linux-gnu.so", False),
@@ -261,4 +260,4 @@ def test_functions_of_imported_modules_are_pickled_with_their_code() -> None:
     ],
 )
 def test_what_no_other_machine_has_travels(name: str, file: str | None, expected: bool) -> None:
-    assert job.travels(name, file) == expected
+    assert environment.travels(name, file) == expected

@@ -1,19 +1,26 @@
 """The count as a function of a stream: fed from a collection, no Kafka in sight."""
 
-import os
+import importlib
 import random
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Mapping
 
-from kafka_job import job, local_run
+from kafka_job import Plan
+from kafka_job.execution import entry, local
+from kafka_job.flink import gateway
+from kafka_job.flink.environment import create_environment, take_modules_along, without_server
+from kafka_job.kafka.broker import Broker
 
 import pytest
-from pyflink.common import Row, Types
+from pyflink.common import Duration, Row, Types, WatermarkStrategy
 from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import StreamExecutionEnvironment
 
 import word_count
-from support import START, Record, expected_counts, lines, parse_rows
+from support import ROOT, START, Record, expected_counts, lines, parse_rows
+
+# PyFlink's, where nobody has named an operator.
+NAMES_BY_DEFAULT = re.compile(r"\b(Map|FlatMap|FLAT_MAP|Filter|PROCESS|Window|Print to|Unnamed|Collection)\b")
 
 
 class RowTimestamp(TimestampAssigner):
@@ -23,16 +30,17 @@ class RowTimestamp(TimestampAssigner):
         return value[0]
 
 
-@pytest.fixture(scope="module")
-def environment() -> Iterator[StreamExecutionEnvironment]:
-    """The job's own local environment; what it changes in this process is put back."""
-    variables, folder = dict(os.environ), Path.cwd()
-    job.take_modules_along()
-    local_run.prepare_java(with_beam=False, keep_open=2, stdout=None)
-    yield job.create_environment(word_count.SETTINGS | local_run.SETTINGS)
-    os.environ.clear()
-    os.environ.update(variables)
-    os.chdir(folder)
+def environment_with(settings: Mapping[str, str]) -> StreamExecutionEnvironment:
+    """An environment as a local run has it, in this process. `settings`: a script's own."""
+    gateway.start(has_python=True)
+    take_modules_along()
+    with without_server():
+        return create_environment({**local.SETTINGS, **entry.SETTINGS, **settings})
+
+
+@pytest.fixture
+def environment() -> StreamExecutionEnvironment:
+    return environment_with(word_count.SETTINGS)
 
 
 def count(
@@ -43,11 +51,11 @@ def count(
         [(record.timestamp, record.value) for record in records],
         Types.TUPLE([Types.LONG(), Types.PRIMITIVE_ARRAY(Types.BYTE())]),
     )
-    strategy = word_count.watermarks(max_delay, idle_timeout=0).with_timestamp_assigner(RowTimestamp())
-    batches = stamped.assign_timestamps_and_watermarks(strategy).map(
+    watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(max_delay))
+    batches = stamped.assign_timestamps_and_watermarks(watermarks.with_timestamp_assigner(RowTimestamp())).map(
         lambda row: row[1] + b"\n", Types.PRIMITIVE_ARRAY(Types.BYTE())
     )
-    with word_count.count_words(batches, window).execute_and_collect() as texts:
+    with word_count.count_windows(word_count.count_batches(batches), window).execute_and_collect() as texts:
         return [row for text in texts for row in text.split("\n")]
 
 
@@ -76,19 +84,44 @@ def test_random_lines_against_the_independent_count(environment: StreamExecution
     assert parse_rows("".join(f"{row}\n" for row in rows)) == expected_counts(records, window=3)
 
 
-def test_every_operator_has_a_name_and_a_uid(environment: StreamExecutionEnvironment) -> None:
-    """A uid is what lets a savepoint survive an edit of the pipeline."""
-    source = environment.from_collection(["hello"], Types.STRING()).name("source").uid("source")
-    word_count.write_rows(word_count.count_words(source, 5), "/never/written")
-    # Flink runs map, flat_map and the extraction of the key as one operator, with the uid of the first.
+def operators(script: str) -> dict[str, str]:
+    """The names of the operators of a script's whole pipeline, by uid."""
+    module = importlib.import_module(script)
+    environment = environment_with(getattr(module, "SETTINGS", {}))
+    table = {"table": str(ROOT / "docs" / "samples" / "categories.tsv")} if script == "enrich" else {}
+    with without_server():
+        module.build(environment, module.Options(**table), Plan(Broker("localhost:1"), "input", start={0: 0}))
     nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
-    assert {node.getTransformationUID(): node.getOperatorName() for node in nodes} == {
-        "source": "Source: source",
+    assert not [node.getOperatorName() for node in nodes if not node.getTransformationUID()], "they have no uid"
+    return {node.getTransformationUID(): node.getOperatorName() for node in nodes}
+
+
+def test_names_and_uids(environment: StreamExecutionEnvironment) -> None:
+    """A uid is what lets a savepoint survive an edit of the pipeline."""
+    # Flink runs map, flat_map and the extraction of the key as one operator, with the uid of the first.
+    assert operators("word_count") == {
+        "kafka-source": "Source: Kafka topic input",
+        "batch-lines": "batch lines",
+        "report-nullValues": "report nullValues",
+        "report-invalidLines": "report invalidLines",
         "split-lines": "split into words, count in batch, _stream_key_by_map_operator",
         "keep-watermark": "keep watermark",
         "count-in-128-shards": "count per 5 s window",
         "late": "late, number of words",
         "report-lateWords": "report lateWords",
+        "print": "Sink: print",
+    }
+    word_count.write_rows(environment.from_collection([""], Types.STRING()).uid("rows"), "/never/written")
+    nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
+    assert {node.getTransformationUID(): node.getOperatorName() for node in nodes if node.getTransformationUID()} == {
+        "rows": "Source: Collection Source",
         "write-files": "write files: Writer",
         "Sink Committer: write-files": "write files: Committer",
     }
+
+
+@pytest.mark.parametrize("script", sorted({script.stem for script in (ROOT / "examples").glob("*.py")} - {"literal"}))
+def test_every_operator_has_a_name_and_a_uid(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    for name in operators(script).values():
+        assert not NAMES_BY_DEFAULT.search(name)
