@@ -29,3 +29,11 @@ def test_the_log_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FLINK_IDENT_STRING", "somebody")
     assert gateway.log_file().startswith("/logs/flink-somebody-python-")
     assert f"-Dlog.file={gateway.log_file()}" in gateway.command("/java")
+
+
+def test_a_process_runs_functions_in_one_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    jvm = gateway.Jvm(process=None, has_python=True, stdout=None, stderr=None)
+    monkeypatch.setattr(gateway, "started", jvm)
+    assert gateway.start(has_python=True) is jvm
+    with pytest.raises(SystemExit, match=r"^This process runs Python functions in the other mode \(.*\); start a new"):
+        gateway.start(has_python=False)
