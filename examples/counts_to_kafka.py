@@ -21,15 +21,12 @@ from typing import Annotated
 
 from kafka_job import (
     SHARDS,
-    CountRows,
     JobOptions,
     Plan,
-    add_counts,
     batch_lines,
+    count_windows,
     key_by_shard,
-    number_of,
     read_lines,
-    reduce_windows,
     run,
     split_lines,
     write_to_topic,
@@ -71,15 +68,8 @@ class Options(JobOptions):
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, count, sink."""
     words = split_lines(batch_lines(read_lines(environment, options, plan), options.window))
-    rows = reduce_windows(
-        key_by_shard(words),
-        TumblingEventTimeWindows.of(Time.seconds(options.window)),
-        add_counts,
-        CountRows(),
-        number_of,
-        name=f"count per {options.window} s window",
-        uid=f"count-in-{SHARDS}-shards",
-    )
+    windows = TumblingEventTimeWindows.of(Time.seconds(options.window))
+    rows = count_windows(key_by_shard(words), windows, f"count per {options.window} s window")
     write_counts(rows, options, plan)
 
 
