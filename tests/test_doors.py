@@ -105,14 +105,14 @@ def test_embedded_broker_is_for_this_machine(own_broker: Broker) -> None:
 
 @linux
 def test_runs_at_once_are_for_this_machine_and_take_no_jobs(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """Each run finds a port of its own, and all of them end well."""
+    """Each run finds a port of its own, and all of them end well; in processes, whose ports are looked at."""
     topic = new_topic()
     records = topic.produce(lines(*["closed"] * 5, "open"))
     outputs = [tmp_path / f"out-{number}" for number in range(3)]
     flags = ["--start", "earliest", "--output"]
-    jobs = [start_job(*topic.arguments(), *flags, str(output)) for output in outputs]
+    jobs = [start_process(*topic.arguments(), *flags, str(output)) for output in outputs]
 
     addresses = [job.web_ui() for job in jobs]
     assert len(set(addresses)) == len(jobs)
@@ -127,7 +127,7 @@ def test_runs_at_once_are_for_this_machine_and_take_no_jobs(
     for job in jobs:
         job.process.send_signal(signal.SIGTERM)
     for job, output in zip(jobs, outputs, strict=True):
-        ended = job.wait(60)
+        ended = job.wait()
         assert (ended.code, ended.stderr.count("\n")) == (0, 2), ended.stderr
         assert read_files(output) == expected_counts(records)
 

@@ -208,6 +208,20 @@ def test_connector_for_this_flink(tmp_path: Path) -> None:
     assert connector.find_connector(tmp_path, "2.2.1").name == "flink-sql-connector-kafka-5.0.0-2.2.jar"
 
 
+def test_connector_that_was_not_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run goes on. Of the two that are installed nothing is said."""
+    jar = tmp_path / "flink-sql-connector-kafka-5.9.0-2.2.jar"
+    with zipfile.ZipFile(jar, "w") as zipped:
+        zipped.writestr("META-INF/MANIFEST.MF", "")
+    for _ in range(2):
+        assert connector.find_connector(tmp_path, "2.2.1") == jar
+    said = "flink-sql-connector-kafka-5.9.0-2.2.jar was not tried with Flink 2.2.1; run the tests first: make test\n"
+    assert capsys.readouterr().err == said
+    connector.find_connector.cache_clear()
+    connector.find_connector()
+    assert capsys.readouterr().err == ""
+
+
 def test_connector_missing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^No Kafka connector jar in .*; run: python .*fetch\.py$"):
         connector.find_connector(tmp_path, "2.2.1")

@@ -1,16 +1,13 @@
-"""The file of --kafka-config, and what the two clients are given of it. No broker; tests/test_secure.py has one."""
+"""The file of --kafka-config, and what Kafka's client reads in it. No broker; tests/test_secure.py has one."""
 
-import argparse
-import socket
-import ssl
-import time
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
-from kafka_job import JobParser, Plan, checks, clients
-from kafka_job.kafka_config import fill_in, read_config
-from kafka_job.refusals import accepts_connections, why_not_in
+from kafka_job import Plan
+from kafka_job.flink.connector import kafka_class
+from kafka_job.kafka.broker import Broker
+from kafka_job.kafka.config import fill_in, login_options, read_config
+from kafka_job.options import JobOptions
 
 import pytest
 import trustme
@@ -22,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka.errors import KafkaConnectionError, SaslAuthenticationFailedError
 from py4j.protocol import Py4JJavaError
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
@@ -33,8 +29,6 @@ from test_pipeline import environment  # noqa: F401
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 SHADED_SCRAM = f"org.apache.flink.kafka.shaded.{SCRAM}"
 AUTHORITY = trustme.CA()
-LOGIN_LINE = 'x required username="u" password="p";'
-LOGIN = {"sasl.mechanism": "PLAIN", "sasl.jaas.config": LOGIN_LINE}
 
 
 def write(folder: Path, *properties: str) -> str:
@@ -43,10 +37,6 @@ def write(folder: Path, *properties: str) -> str:
     file.touch(mode=0o600)
     file.write_text("\n".join(properties))
     return str(file)
-
-
-def settings(properties: dict[str, str]) -> dict[str, Any]:
-    return clients.python_settings(argparse.Namespace(bootstrap_servers="a:1,b:2", kafka_config=properties))
 
 
 def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,15 +49,6 @@ def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-512",
         "sasl.jaas.config": f'{SHADED_SCRAM} required username="alice" password="a\\"b€";',
-    }
-    found = settings(properties)
-    assert isinstance(found.pop("ssl_context"), ssl.SSLContext)
-    assert found == {
-        "bootstrap_servers": ["a:1", "b:2"],
-        "security_protocol": "SASL_SSL",
-        "sasl_mechanism": "SCRAM-SHA-512",
-        "sasl_plain_username": "alice",
-        "sasl_plain_password": 'a"b€',
     }
     assert capsys.readouterr().err == ""
 
@@ -85,31 +66,16 @@ def test_any_password_from_the_environment(
         patch.setenv("PASSWORD", password)
         filled = fill_in("sasl.jaas.config", text, "file")
         assert fill_in("ssl.key.password", "${env:PASSWORD}", "file") == password
-    login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.jaas.config": filled}
-    assert settings(login)["sasl_plain_password"] == password
+    assert login_options({"sasl.jaas.config": filled}) == {"username": "u", "password": password}
     assert password_in_java(filled) == password
 
 
 def password_in_java(login: str) -> str:
     """The password that Kafka's Java client finds in a sasl.jaas.config; raises Py4JJavaError where it finds none."""
     config = get_gateway().jvm.java.util.HashMap()
-    config["sasl.jaas.config"] = clients.shaded("common.config.types.Password")(login)
-    context = clients.shaded("common.security.JaasContext").loadClientContext(config)
+    config["sasl.jaas.config"] = kafka_class("common.config.types.Password")(login)
+    context = kafka_class("common.security.JaasContext").loadClientContext(config)
     return context.configurationEntries()[0].getOptions()["password"]
-
-
-@given(parts=st.lists(st.characters(codec="utf-8", exclude_characters='"\\\n\r') | st.from_regex(r"(?s)\A\\.\Z")))
-def test_what_is_typed_in_quotation_marks(
-    parts: list[str],
-    environment: StreamExecutionEnvironment,  # noqa: F811
-) -> None:
-    """Either both clients read the same password, or kafka-python is not asked."""
-    typed = f'{SCRAM} required username="u" password="{"".join(parts)}";'
-    try:
-        found = clients.password_settings({"sasl.mechanism": "PLAIN", "sasl.jaas.config": typed})
-    except clients.NotInPython:
-        return
-    assert found["sasl_plain_password"] == password_in_java(typed)
 
 
 @pytest.mark.parametrize("password", ["one\n", "two\r\n", "in\nit"])
@@ -141,7 +107,6 @@ def test_what_makes_kafkas_own_tools_read_the_environment(tmp_path: Path, monkey
     provider = "config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider"
     found = read_config(write(tmp_path, "config.providers=env", provider, "client.id=${env:KAFKA_CLIENT}"))
     assert found == {"client.id": "me"}
-    assert settings(found)["client_id"] == "me"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +173,7 @@ def test_a_name_for_flinks_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flink makes one of it for each of them; with the same name they would be in each other's way."""
     monkeypatch.setattr(Plan, "_initializer", Mock())
     source = Mock()
-    Plan("input", start={0: 0}, kafka_config={"client.id": "me"}).configure(source)
+    Plan(Broker("localhost:1", {"client.id": "me"}), "input", start={0: 0})._configure(source)
     set_there = dict(call.args for call in source.set_property.call_args_list)
     assert (set_there["client.id"], set_there["client.id.prefix"]) == ("me", "me")
 
@@ -217,10 +182,10 @@ def test_a_name_for_flinks_clients(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_options_that_are_printed(tmp_path: Path) -> None:
-    options = JobParser("what it does").parse_args(["--kafka-config", write(tmp_path, "ssl.key.password=secret")])
-    assert options.kafka_config == {"ssl.key.password": "secret"}
-    assert "secret" not in repr(options)
-    assert "kafka_config=<properties of --kafka-config>" in repr(options)
+    options = JobOptions.parse("what it does", ["--kafka-config", write(tmp_path, "ssl.key.password=secret")])
+    broker = Broker(options.bootstrap_servers, read_config(options.kafka_config))
+    assert broker.properties == {"ssl.key.password": "secret"}
+    assert "secret" not in repr(options) + repr(broker) + repr(broker.properties)
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------
@@ -245,9 +210,6 @@ def test_pem_files_become_texts(tmp_path: Path) -> None:
     assert found["ssl.truststore.certificates"] == AUTHORITY.cert_pem.bytes().decode().strip()
     assert found["ssl.keystore.key"] == private_key(own)
     assert found["ssl.keystore.certificate.chain"] == own.cert_chain_pems[0].bytes().decode().strip()
-    context = settings(found)["ssl_context"]
-    assert context.check_hostname
-    assert len(context.get_ca_certs()) == 1
 
 
 def test_strings_in_one_line_as_kafka_takes_them(tmp_path: Path) -> None:
@@ -256,7 +218,6 @@ def test_strings_in_one_line_as_kafka_takes_them(tmp_path: Path) -> None:
     key, chain = (pem.strip().replace("\n", " \\\n    ") for pem in both)
     found = read_config(write(tmp_path, f"ssl.keystore.key={key}", f"ssl.keystore.certificate.chain={chain}"))
     assert (found["ssl.keystore.key"], found["ssl.keystore.certificate.chain"] + "\n") == both
-    settings(found | {"security.protocol": "SSL"})
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
@@ -301,114 +262,3 @@ def test_the_path_of_another_store_is_absolute(tmp_path: Path, monkeypatch: pyte
     Path("ca.jks").write_bytes(b"\xfe\xed\xfe\xed")
     found = read_config(write(tmp_path, "ssl.truststore.location=ca.jks"))
     assert found == {"ssl.truststore.location": f"{tmp_path}/ca.jks"}
-
-
-def test_a_broker_may_have_a_certificate_for_any_name() -> None:
-    context = settings({"security.protocol": "SSL", "ssl.endpoint.identification.algorithm": ""})["ssl_context"]
-    assert not context.check_hostname
-    assert context.verify_mode == ssl.CERT_REQUIRED
-
-
-def test_a_damaged_certificate() -> None:
-    options = argparse.Namespace(
-        bootstrap_servers="a:1", kafka_config={"security.protocol": "SSL", "ssl.truststore.certificates": "damaged"}
-    )
-    with pytest.raises(SystemExit, match=r"^A certificate or key of --kafka-config is damaged, or they do not fit"):
-        checks.check_kafka(options, "input")
-
-
-# --- What kafka-python cannot do ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("properties", "what"),
-    [
-        ({"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"}, "sasl.mechanism=OAUTHBEARER"),
-        ({"security.protocol": "sasl_plaintext"}, "sasl.mechanism=GSSAPI"),
-        ({"security.protocol": "SSL", "ssl.truststore.location": "ca.jks"}, "ssl.truststore.type=JKS"),
-        (
-            {"security.protocol": "SSL", "ssl.keystore.location": "k", "ssl.keystore.type": "PKCS12"},
-            "ssl.keystore.type=PKCS12",
-        ),
-        ({"security.protocol": "SSL", "ssl.cipher.suites": "A"}, "ssl.cipher.suites"),
-        ({"security.protocol": "SASL_SSL", "ssl.engine.factory.class": "A", **LOGIN}, "ssl.engine.factory.class"),
-        ({"security.providers": "A"}, "security.providers"),
-        (
-            {"security.protocol": "SASL_SSL", "sasl.login.callback.handler.class": "A", **LOGIN},
-            "sasl.login.callback.handler.class",
-        ),
-        (
-            {"security.protocol": "SASL_SSL", **LOGIN, "sasl.jaas.config": LOGIN_LINE.replace(";", " tokenauth=true;")},
-            "a sasl.jaas.config with tokenauth",
-        ),
-        (
-            {"security.protocol": "SASL_SSL", **LOGIN, "sasl.jaas.config": LOGIN_LINE.replace('"p"', r'"\t"')},
-            "a sasl.jaas.config with a backslash before a letter or a digit",
-        ),
-    ],
-)
-def test_the_check_is_skipped_and_says_so(
-    properties: dict[str, str], what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checks.check_kafka(argparse.Namespace(bootstrap_servers="a:1", kafka_config=properties), "input")
-    said = f"Brokers and topic are not checked before Flink starts: that is not done for {what}\n"
-    assert capsys.readouterr().err == said
-
-
-def test_without_the_flag_it_is_plain_kafka() -> None:
-    options = JobParser("what it does").parse_args([])
-    assert options.kafka_config == {}
-    assert clients.python_settings(options) == {
-        "bootstrap_servers": ["localhost:19092"],
-        "security_protocol": "PLAINTEXT",
-    }
-
-
-@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT"])
-def test_what_accepts_and_says_nothing(protocol: str) -> None:
-    with socket.create_server(("localhost", 0)) as server:
-        options = argparse.Namespace(
-            bootstrap_servers=f"localhost:{server.getsockname()[1]}",
-            kafka_config={"security.protocol": protocol, **LOGIN},
-        )
-        with pytest.raises(SystemExit, match=r"^What listens on localhost:\d+ does not answer within 3 seconds"):
-            checks.check_kafka(options, "input")
-
-
-def test_what_accepts_and_says_nothing_where_tls_is_expected() -> None:
-    """Kafka-python by itself would wait without end."""
-    with socket.create_server(("localhost", 0)) as server:
-        options = argparse.Namespace(
-            bootstrap_servers=f"localhost:{server.getsockname()[1]}", kafka_config={"security.protocol": "SSL"}
-        )
-        start = time.monotonic()
-        with pytest.raises(SystemExit, match=r"^The broker on localhost:\d+ does not speak TLS"):
-            checks.check_kafka(options, "input")
-        assert time.monotonic() - start < 30
-
-
-def test_a_connection_that_ends_while_the_user_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only where kafka-python has read why, the sentence is sure of it."""
-    monkeypatch.setattr("kafka_job.refusals.accepts_connections", lambda *address: True)
-    monkeypatch.setattr("kafka_job.refusals.speaks_tls", lambda *address: False)
-    access = settings({"security.protocol": "SASL_PLAINTEXT", **LOGIN})
-
-    def said(*errors: BaseException) -> str:
-        return why_not_in(list(errors), access, "a:1")
-
-    closed, no = KafkaConnectionError("socket disconnected"), SaslAuthenticationFailedError("no")
-    user, mend = "the user u with PLAIN", "mend name or password in --kafka-config: sasl.jaas.config"
-    assert said(closed, no) == f"The broker on a:1 does not let in {user}; {mend}"
-    closes = f"The broker on a:1 does not let in {user} (it closes the connection); {mend}, or ask whoever runs it"
-    assert said(closed) == closes
-
-
-def test_an_address_of_ipv6() -> None:
-    try:
-        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    except OSError:
-        pytest.skip("no IPv6 here")
-    with server:
-        port = server.getsockname()[1]
-        assert clients.host_and_port(f"[::1]:{port}") == ("::1", port)
-        assert accepts_connections(*clients.host_and_port(f"[::1]:{port}"))

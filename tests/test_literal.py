@@ -32,11 +32,11 @@ def where(topic: Topic) -> list[str]:
 
 
 def test_local_run_of_a_copy_that_stands_alone(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     topic = new_topic(partitions=2)
     records = topic.produce(random_lines(10, 500, partitions=2))
-    ended = start_job(
+    ended = start_process(
         *where(topic), "--bounded", "--output", str(tmp_path / "out"), script=copy_of_literal(tmp_path)
     ).wait()
     assert (ended.code, ended.stdout, ended.stderr) == (0, "", "")
@@ -57,14 +57,14 @@ def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: 
 
 @pytest.mark.chaos
 def test_ctrl_c_loses_open_windows_and_the_next_run_writes_all_again(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     topic = new_topic()
     records = topic.produce(lines(*["closed"] * 5, "open"))
     output = tmp_path / "out"
     closed = expected_counts(records[:5])
     for run in (1, 2):
-        job = start_job(*where(topic), "--output", str(output / str(run)), script=LITERAL)
+        job = start_process(*where(topic), "--output", str(output / str(run)), script=LITERAL)
         job.until(lambda run=run: read_files(output / str(run)) == closed, "the first window in a file")
         job.process.send_signal(signal.SIGINT)
         ended = job.wait()
@@ -76,14 +76,14 @@ def test_ctrl_c_loses_open_windows_and_the_next_run_writes_all_again(
 @pytest.mark.chaos
 @pytest.mark.parametrize("fault", ["NullPointerException", "UnknownTopicOrPartitionException", "ZeroDivisionError"])
 def test_a_fault_restarts_the_job_for_ever(
-    fault: str, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path
+    fault: str, own_broker: Broker, start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     topic = Topic(own_broker.bootstrap_servers, partitions=1)
     script = copy_of_literal(tmp_path, "line.split()", "[1 // (line != 'bug')]")
     topic.produce([Record(None, START, key=b"tombstone") if fault == "NullPointerException" else Record(b"bug", START)])
     if fault == "UnknownTopicOrPartitionException":
         topic.delete()
-    job = start_job(*where(topic), "--bounded", script=script, FLINK_LOG_DIR=str(tmp_path / "log"))
+    job = start_process(*where(topic), "--bounded", script=script, FLINK_LOG_DIR=str(tmp_path / "log"))
 
     def restarts() -> int:
         log = "".join(file.read_text("utf-8") for file in (tmp_path / "log").glob("*.log"))

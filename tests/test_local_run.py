@@ -58,10 +58,13 @@ def is_clean(stderr: str) -> bool:
     return stderr.count("\n") == 1 and stderr.startswith("Flink's web UI is on http://localhost:")
 
 
-def test_bounded_run_to_files(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_bounded_run_to_files(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """In a process of its own, as a user has it."""
     topic = new_topic()
     records = topic.produce(messy_records())
-    ended = start_job(*topic.arguments(), "--bounded", "--output", "out/").wait()
+    ended = start_process(*topic.arguments(), "--bounded", "--output", "out/").wait()
     assert (ended.code, ended.stdout) == (0, "")
     _, *report = ended.stderr.splitlines()
     assert sorted(report) == [
@@ -87,14 +90,15 @@ def test_a_job_in_a_folder_of_its_own(
 
 
 def test_bounded_run_to_stdout_with_an_idle_partition(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job]
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job]
 ) -> None:
+    """In a process of its own, for its locale."""
     topic = new_topic(partitions=3)
     words = random.Random(1).choices(["to", "be", "or", "not", "ἤ"], k=600)
     values = [" ".join(words[start : start + 3]) for start in range(0, 600, 3)]
     records = topic.produce(lines(*values[:100], partition=0) + lines(*values[100:], partition=2, every=700))
     # A locale without UTF-8 must not change the words.
-    ended = start_job(*topic.arguments(), "--bounded", "--window", "7", LC_ALL="C").wait()
+    ended = start_process(*topic.arguments(), "--bounded", "--window", "7", LC_ALL="C").wait()
     assert ended.code == 0
     assert is_clean(ended.stderr), ended.stderr
     assert ended.stdout.startswith(PRINTING)
@@ -159,7 +163,7 @@ def test_out_of_order_beyond_max_delay_is_dropped_and_said(
     wait_for(lambda: {name: metric_total(job.web_ui(), name) for name in metrics} == metrics, "the metrics")
 
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0
     assert read_files(tmp_path / "out") == expected_counts(counted)
     _, *report = ended.stderr.splitlines()

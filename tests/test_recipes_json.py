@@ -21,11 +21,9 @@ from support import (
     Counts,
     Record,
     checkpoints,
-    copy_script,
     expected_counts,
     read_files,
     read_values,
-    slow_script,
 )
 from test_cluster import job_id
 
@@ -150,12 +148,8 @@ def test_bounded(new_topic: Callable[..., Topic], start_job: Callable[..., Job],
     over_lines = Record(b'{\n"page": "/home"\n}', START + 500, 1)
     topic.produce(sorted([*records, *odd, null, two, over_lines], key=lambda record: record.timestamp))
 
-    head = "SETTINGS = {"
-    strict = copy_script(
-        tmp_path, connectors=True, old=head, new=f'{head}"pipeline.auto-generate-uids": "false",', script=JSON
-    )
     arguments = [*topic.arguments(), "--malformed-topic", side.name, "--bounded", "--output", str(tmp_path / "out")]
-    ended = start_job(*arguments, script=strict).wait()
+    ended = start_job(*arguments, script=JSON, settings={"pipeline.auto-generate-uids": "false"}).wait()
     assert (ended.code, ended.stdout) == (0, ""), ended.stderr
     of_two = good(["/one", "/two"], every=0, start=START + 500)
     assert read_files(tmp_path / "out") == expected_pages(records + of_two)
@@ -180,7 +174,7 @@ def test_stop(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tm
     job.until(lambda: topic.committed_records() == 11, "the late records in a checkpoint")
     assert values_in(side) == [b"late, and malformed", b'{"page": "/"}'], "a checkpoint has not waited for the broker"
     job.process.send_signal(signal.SIGINT)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(users)
     assert said("Malformed records", ended.stderr) == 2
@@ -196,7 +190,7 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--malformed-topic", side.name, "--output", str(output)]
     arguments += ["--checkpoint-dir", str(folder), "--bounded"]
-    job = start_job(*arguments, script=slow_script(tmp_path).with_name(JSON.name))
+    job = start_job(*arguments, script=JSON, slow=True)
     job.until(lambda: checkpoints(folder), "a checkpoint")
     sent = len(values_in(side))
     job.until(lambda: len(values_in(side)) > sent, "malformed records after it")
@@ -233,11 +227,11 @@ def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: 
 
 def test_side_topics_that_will_not_do(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
     topic = new_topic()
-    missing = start_job(*topic.arguments(), script=JSON).wait(30)
+    missing = start_job(*topic.arguments(), script=JSON).wait()
     assert missing.code == 1
     assert missing.stderr.startswith(f"There is no topic {topic.name}-malformed on {topic.bootstrap_servers}")
     assert f"topics create --topic {topic.name}-malformed" in missing.stderr
     assert missing.stderr.count("\n") == 1
-    same = start_job(*topic.arguments(), "--malformed-topic", topic.name, script=JSON).wait(30)
+    same = start_job(*topic.arguments(), "--malformed-topic", topic.name, script=JSON).wait()
     assert same.code == 2
     assert same.stderr.endswith("must be another one than --topic: the job would read what it has written\n")

@@ -1,13 +1,14 @@
 """`examples/counts_to_kafka.py`: what a reader of committed records finds is compared with the independent count."""
 
 import contextlib
+import os
 import signal
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from kafka_job import Plan
+from kafka_job.kafka.broker import Broker
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
@@ -18,7 +19,7 @@ from examples import counts_to_kafka, enrich, sliding_windows
 from support import (
     ROOT,
     Counts,
-    copy_script,
+    edited,
     expected_counts,
     lines,
     parse_rows,
@@ -87,9 +88,8 @@ def test_bad_arguments(
 @pytest.mark.parametrize("recipe", [counts_to_kafka, enrich, sliding_windows])
 def test_every_operator_has_a_name_and_a_uid(recipe: ModuleType, environment: StreamExecutionEnvironment) -> None:  # noqa: F811
     """Of the recipe, and of those for sliding windows and a table."""
-    options = Namespace(bootstrap_servers="localhost:1", topic="input", group_id="group", max_delay=0, output="/never")
-    vars(options).update(window=10, slide=5, table={}, to_topic="counts", kafka_config={})
-    recipe.build(environment, options, Plan("input", start={0: 0}))
+    flags = {"table": os.devnull} if recipe == enrich else {}
+    recipe.build(environment, recipe.Options(**flags), Plan(Broker("localhost:1"), "input", start={0: 0}))
     operators = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
     assert len(operators) > 10
     for operator in operators:
@@ -100,6 +100,7 @@ def test_every_operator_has_a_name_and_a_uid(recipe: ModuleType, environment: St
 def test_kills_and_resumes(
     new_topic: Callable[..., Topic],
     start_job: Callable[..., Job],
+    start_process: Callable[..., Job],
     readers: Callable[[Topic], tuple[Reader, Reader]],
     tmp_path: Path,
 ) -> None:
@@ -110,10 +111,10 @@ def test_kills_and_resumes(
     folder = tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--to-topic", to_topic.name, "--checkpoint-dir", str(folder), "--max-delay", "60"]
     arguments += ["--idle-timeout", "0"]  # it is slow: a partition may wait for its turn for longer than the default
-    slow_script(tmp_path)
+    slow_script(tmp_path)  # processes of their own: a job that ends in another way aborts its transactions itself
     for _ in range(2):
         before = committed.end()
-        job = start_job(*arguments, script=tmp_path / TO_KAFKA.name)
+        job = start_process(*arguments, script=tmp_path / TO_KAFKA.name)
         job.until(lambda before=before: before < committed.end() < all_records.end(), "a commit, and an open one")
         job.end()
     assert len(committed.counts()) < len(expected_counts(records)), "it was over before it was killed"
@@ -132,6 +133,7 @@ def test_kills_and_resumes(
 def test_a_run_without_checkpoints_aborts_what_a_crash_has_left_open(
     new_topic: Callable[..., Topic],
     start_job: Callable[..., Job],
+    start_process: Callable[..., Job],
     readers: Callable[[Topic], tuple[Reader, Reader]],
     tmp_path: Path,
 ) -> None:
@@ -140,8 +142,10 @@ def test_a_run_without_checkpoints_aborts_what_a_crash_has_left_open(
     committed, all_records = readers(to_topic)
     records = topic.produce(lines(*["closed"] * 5, "open"))
     arguments = [*topic.arguments(), "--to-topic", to_topic.name]
-    script = copy_script(tmp_path, connectors=True, old='"3 s"', new='"1 h"', script=TO_KAFKA)
-    job = start_job(*arguments, script=script)
+    script = edited(
+        tmp_path / "edited", "state, to", 'state, {"execution.checkpointing.interval": "1 h"}, to', TO_KAFKA
+    )
+    job = start_process(*arguments, script=script)
     job.until(lambda: all_records.end() == 1, "the row of the closed window")
     job.end()
     assert (committed.rows(), len(all_records.rows())) == ([], 1)
@@ -162,7 +166,7 @@ def test_stop_commits_the_open_windows(
     closed = expected_counts(records[:5])
     job.until(lambda: committed.counts() == closed, "the row of the closed window")
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0, ended.stderr
     assert committed.counts() == expected_counts(records)
 

@@ -100,7 +100,7 @@ def test_late_words(new_topic: Callable[..., Topic], start_job: Callable[..., Jo
     topic.produce(lines("half", start=START + 7_000))  # its windows end at 22:13:30 and 22:13:35
     job.until(lambda: topic.committed_records() == 5, "the late words in a checkpoint")
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(records, 10, 5) | {("2023-11-14T22:13:25Z", "half"): 1}
     assert "Words that came after all their windows had closed, not counted (--max-delay): 2\n" in ended.stderr

@@ -16,11 +16,9 @@ from support import (
     START,
     Record,
     checkpoints,
-    copy_script,
     expected_counts,
     lines,
     random_lines,
-    slow_script,
     wait_for,
 )
 from test_cluster import job_id
@@ -91,11 +89,8 @@ def test_bounded(new_topic: Callable[..., Topic], start_job: Callable[..., Job],
             *lines("", " ", start=START + 40_000),
         ]
     )
-    head = "SETTINGS = {"
-    strict = copy_script(
-        tmp_path, connectors=True, old=head, new=f'{head}"pipeline.auto-generate-uids": "false",', script=TOP_TEN
-    )
-    ended = start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "out"), script=strict).wait()
+    arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
+    ended = start_job(*arguments, script=TOP_TEN, settings={"pipeline.auto-generate-uids": "false"}).wait()
     assert (ended.code, ended.stdout) == (0, ""), ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
     rows = read_rows(tmp_path / "out")
@@ -109,19 +104,22 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     records = topic.produce(random_lines(2, 6_000, partitions=2))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder)]
-    slow = slow_script(tmp_path).with_name(TOP_TEN.name)
-    job = start_job(*arguments, "--idle-timeout", "0", script=slow)  # a partition may wait for its turn for long
+    job = start_job(
+        *arguments, "--idle-timeout", "0", script=TOP_TEN, slow=True
+    )  # a partition may wait for its turn for long
     job.until(lambda: len(checkpoints(folder)) and read_rows(output), "a checkpoint, and rows")
     job.end()
     written = read_rows(output)
     assert written != expected_rows(records), "it was over before it was killed"
 
     late = topic.produce(lines("late word", start=START - 100_000))
-    records += topic.produce(lines("after the kill", start=START + 500_000))
-    job = start_job(*arguments, "--idle-timeout", "1", script=TOP_TEN)
+    # One in each partition, so that none holds the last window back: how long a partition is idle says the machine.
+    for partition in range(2):
+        records += topic.produce(lines("after the kill", start=START + 500_000, partition=partition))
+    job = start_job(*arguments, "--idle-timeout", "0", script=TOP_TEN)
     job.until(lambda: topic.committed_records() == len(records + late), "all records in a checkpoint")
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0, ended.stderr
     assert "Going on from" in ended.stderr
     assert "\nWords that came after their windows had closed, not counted (--max-delay): 2\n" in ended.stderr

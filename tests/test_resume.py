@@ -8,19 +8,22 @@ from conftest import Job, Topic
 from support import START, checkpoints, expected_counts, lines, random_lines, read_files, slow_script, wait_for
 
 
-def test_kill_of_a_bounded_run(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_kill_of_a_bounded_run(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """A real kill -9, as a user has it: of a process with a JVM of its own."""
     topic = new_topic(partitions=3)
     # The third partition is read to its end long before the others: a checkpoint no longer holds it.
     records = topic.produce(random_lines(4, 6_000, partitions=2) + lines("short", partition=2))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
-    job = start_job(*arguments, script=slow_script(tmp_path))
+    job = start_process(*arguments, script=slow_script(tmp_path))
     job.until(lambda: checkpoints(tmp_path / "check"), "a checkpoint")
     job.end()
     assert read_files(output) != expected_counts(records), "it was over before it was killed"
 
     after = topic.produce(lines("after the kill", start=START + 500_000))
-    ended = start_job(*arguments).wait()
+    ended = start_process(*arguments).wait()
     assert ended.code == 0, ended.stderr
     assert ended.stderr.startswith(f"Going on from {tmp_path}/check/")
     records += after
@@ -36,14 +39,14 @@ def test_stop_without_drain_leaves_open_windows_to_the_next_run(
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder), "--no-drain"]
     job = start_job(*arguments)
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    second = start_job(*arguments).wait(20)
+    second = start_job(*arguments).wait()
     assert second.code == 1
     assert (
         second.stderr == f"Another run uses {folder}; stop that one, or choose another folder: --checkpoint-dir DIR\n"
     )
 
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0, ended.stderr
     [savepoint] = folder.glob("savepoint-*")
     last = f"Stopped: open windows are in {savepoint}, files and offsets are committed.\n"
@@ -52,7 +55,7 @@ def test_stop_without_drain_leaves_open_windows_to_the_next_run(
 
     refused = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder), "--window", "7"]
     before = checkpoints(folder)
-    ended = start_job(*refused).wait(20)
+    ended = start_job(*refused).wait()
     assert ended.code == 1
     assert ended.stderr == (
         f"The checkpoints in {folder} are of another job (state: counts per window of 5 s in 128 shards, now"
@@ -77,7 +80,7 @@ def test_stop_with_drain_is_where_the_next_run_goes_on(
     job = start_job(*arguments)
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
     job.process.send_signal(signal.SIGINT)
-    assert job.wait(60).code == 0
+    assert job.wait().code == 0
     assert read_files(output) == expected_counts(records)
 
     # What counts are the offsets in the savepoint, not those of the group.
@@ -104,7 +107,7 @@ def test_a_late_record_right_after_a_restart_is_late(
     job = start_job(*arguments)
     job.until(lambda: topic.committed_records() == len(records) + 1, "the offset of the late record")
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0, ended.stderr
     assert "Words that came after their windows had closed, not counted (--max-delay): 1\n" in ended.stderr
     assert read_files(output) == expected_counts(records)

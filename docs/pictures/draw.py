@@ -326,9 +326,9 @@ def literal_and_batches() -> Picture:
         "word_count.py",
         [
             ("KafkaSource", "batch_lines"),
-            ("split_lines", "count_by_shard"),
+            ("split", "count_by_shard"),
             ("key_by", "shuffle"),
-            ("window, reduce", "add_counts"),
+            ("window, reduce", "add"),
             ("FileSink", ""),
         ],
         [
@@ -393,7 +393,7 @@ def pipeline() -> Picture:
     steps = [
         (JAVA, "KafkaSource", "lines of topic input; event time: the record's timestamp", 'b"hello hello"   b"world"'),
         (JAVA, "batch_lines", "the lines of a window as one text, up to 8 MB", r'b"hello hello\nworld\n"'),
-        (PYTHON, "map: split_lines", "the words of the text", '["hello", "hello", "world"]'),
+        (PYTHON, "map: split", "the words of the text", '["hello", "hello", "world"]'),
         (
             PYTHON,
             "flat_map: count_by_shard",
@@ -406,7 +406,7 @@ def pipeline() -> Picture:
             "the same shard, and so the same word, to the same worker",
             '(6, {"hello": 2})   (6, {"hello": 1})',
         ),
-        (PYTHON, "window, reduce: add_counts", "adds up 5 s of event time", '(6, {"hello": 3})'),
+        (PYTHON, "window, reduce: add", "adds up 5 s of event time", '(6, {"hello": 3})'),
         (PYTHON, "MakeRows", "adds the window, once the watermark has closed it", "2026-11-22T14:00:05Z   hello   3"),
         (JAVA, "FileSink, or print", "files become visible at the next checkpoint", ""),
     ]

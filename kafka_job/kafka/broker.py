@@ -29,10 +29,9 @@ class Refused(Exception):
         cause = error.java_exception
         while cause:
             message = str(cause.getMessage())
-            if message.endswith(
-                "in JAAS config"
-            ):  # it quotes what may be the rest of a password without quotation marks
+            if re.search(r"JAAS config\b", message):  # it quotes what may be a part of a password
                 message = re.sub("'.*'", "'...'", message, flags=re.DOTALL)
+            message = message.partition("\n")[0]  # some have a stack trace in them
             self.kind = cause.getClass().getSimpleName()
             self.causes[self.kind] = message
             cause = cause.getCause()

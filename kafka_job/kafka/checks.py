@@ -17,13 +17,12 @@ from kafka_job.options import host_and_port
 from py4j.java_gateway import JavaObject
 
 TIMEOUT = 3.0  # seconds that a broker has to say its first byte
-# Two of Kafka's requests: length, number, version, a number that the answer has, no name of a client, no topic. The
-# second one is answered before anybody has said who he is.
-METADATA = bytes.fromhex("0000000e 0003 0001 00000000 ffff 00000000")
+# Kafka's request ApiVersions, which anybody may send: length, kind, version, number, and no client's name.
 API_VERSIONS = bytes.fromhex("0000000a 0012 0000 00000000 ffff")
 NOBODY, SILENT, OTHER, KAFKA, TLS = "nobody", "silent", "another program", "Kafka without TLS", "TLS"
 # What listens, by the first byte of its answer: the highest one of a length; an alert, or a handshake.
 FIRST_BYTES = {b"\0": KAFKA, b"\x15": TLS, b"\x16": TLS}
+SAY_SO = "say so in a file, and name it: security.protocol={}, --kafka-config FILE"
 
 REASONS = {  # why a broker does not let us in: the first one of these Java exceptions that is there
     "CertificateExpiredException": "has a certificate that has expired; let whoever runs it renew that",
@@ -60,23 +59,20 @@ def check_kafka(broker: Broker, rights: Mapping[str, str]) -> None:
 
 def check_addresses(broker: Broker) -> Broker:
     """The broker by those of its addresses that answer as they should; exits with one sentence where none does."""
-    where, protocol, tls = broker.bootstrap_servers, broker.protocol, "SSL" in broker.protocol
+    where, tls = broker.bootstrap_servers, "SSL" in broker.protocol
     addresses = {host_and_port(text): text for text in where.split(",")}
-    found = look_at(addresses, protocol)
+    found = look_at(addresses, tls)
     good = [text for address, text in addresses.items() if found[address] == (TLS if tls else KAFKA)]
     if good:
         return replace(broker, bootstrap_servers=",".join(good))
     answers = {*found.values()}
-    if OTHER in answers and not tls:
-        answers |= {*look_at(addresses, "SSL").values(), *look_at(addresses, "SASL_PLAINTEXT").values()}
-    say_so = "say so in a file, and name it: security.protocol={}, --kafka-config FILE"
+    if OTHER in answers and not tls:  # it may be TLS that does not answer with an alert
+        answers |= {*look_at(addresses, tls=True).values()}
     if answers == {NOBODY}:
         why = f"No Kafka broker answers on {where}; start one: docker compose up -d (or: make broker)"
     elif TLS in answers:
-        right = "SASL_SSL" if "SASL" in protocol else "SSL (or SASL_SSL)"
-        why = f"The broker on {where} asks for TLS; {say_so.format(right)}"
-    elif KAFKA in answers:
-        why = f"The broker on {where} asks for user and password; {say_so.format('SASL_PLAINTEXT')}"
+        protocol = "SASL_SSL" if "SASL" in broker.protocol else "SSL (or SASL_SSL)"
+        why = f"The broker on {where} asks for TLS; {SAY_SO.format(protocol)}"
     elif OTHER not in answers:
         why = f"What listens on {where} does not answer within {TIMEOUT:.0f} seconds; see what it is"
     elif tls:
@@ -87,16 +83,15 @@ def check_addresses(broker: Broker) -> Broker:
     sys.exit(why)
 
 
-def look_at(addresses: Iterable[Address], protocol: str) -> dict[Address, str]:
-    """What listens at each address, by its answer to the first message of a client. `protocol`: that of the client.
+def look_at(addresses: Iterable[Address], tls: bool) -> dict[Address, str]:
+    """What listens at each address, by its answer to the first message of a client, which speaks TLS or does not.
 
     (The Java client would take the answer of another program for a length, and ask for so much memory.)
     """
 
     def listens(address: Address) -> str:
-        hello = {"PLAINTEXT": METADATA, "SASL_PLAINTEXT": API_VERSIONS}.get(protocol)
         try:
-            hello = hello or client_hello(address[0])
+            hello = client_hello(address[0]) if tls else API_VERSIONS
             connection = socket.create_connection(address, TIMEOUT)
         except (OSError, ValueError):  # the second one for what cannot be a name
             return NOBODY
@@ -132,11 +127,11 @@ def check_way_in(admin: JavaObject, broker: Broker) -> None:
     while not ended and not brokers:
         time.sleep(0.02)
         ended, brokers = asked.isDone(), known_brokers(admin)
-        if protocol == "SSL" and closed_connections(admin) > 2:
-            mend = "say so in a file, and name it: security.protocol=SASL_SSL, --kafka-config FILE"
-            sys.exit(f"What listens on {where} is not Kafka, or asks for user and password; {mend}")
+        if "SASL" not in protocol and closed_connections(admin) > 2:
+            why = f"is not Kafka, or asks for user and password; {SAY_SO.format(f'SASL_{protocol}')}"
+            sys.exit(f"What listens on {where} {why}")
     # The client goes on to one of the advertised listeners, and tries in vain where that is out of reach.
-    listeners = look_at(brokers, protocol)
+    listeners = look_at(brokers, tls="SSL" in protocol)
     lost = ", ".join(f"{host}:{port}" for (host, port), listens in listeners.items() if listens == NOBODY)
     if lost:
         mend = "change the broker's advertised listener"
@@ -160,17 +155,15 @@ def why_not_in(error: Refused, broker: Broker) -> str:
     if isinstance(error, Unusable):
         return f"Kafka's client cannot work with what --kafka-config says ({error}); mend it"
     user = login_options(broker.properties).get("username")
-    who = f"the user {user} with {mechanism}; mend name or password"
-    if not user:  # but a ticket or a token
-        who = f"this client with {mechanism} ({error}); mend it"
-    for name, reason in REASONS.items():
+    who = f"this client with {mechanism} ({error}); mend it"  # who has no name has a ticket or a token
+    if user:
+        who = f"the user {user} with {mechanism}; mend name or password"
+    facts = {"open": broker.protocol.removeprefix("SASL_"), "mechanism": mechanism, "who": who}
+    for name in REASONS:
         if name in error.causes:
-            message = error.causes[error.kind]
-            reason = reason.format(
-                message=message, open=broker.protocol.removeprefix("SASL_"), mechanism=mechanism, who=who
-            )
-            return f"The broker on {where} {reason}"
-    return f"What listens on {where} is not Kafka, or refuses what Flink's client asks for: {error}"
+            return f"The broker on {where} {REASONS[name].format(message=error.causes[error.kind], **facts)}"
+    what = f"sasl.mechanism={mechanism}" if "SASL" in broker.protocol else "what Flink's client asks for"
+    return f"What listens on {where} is not Kafka, or refuses {what}: {error}"
 
 
 def check_topic(admin: JavaObject, broker: Broker, topic: str, right: str) -> None:

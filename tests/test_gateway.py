@@ -1,0 +1,39 @@
+"""How Flink's JVM is started: what of the user's environment has a say, and what has none."""
+
+from pathlib import Path
+
+from kafka_job.flink import gateway
+
+import pytest
+
+
+def test_options_for_java_are_split_as_a_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JVM_ARGS", """-Xmx8g -Djava.io.tmpdir='/my disk' "-Dnote=one two" """)
+    command = gateway.command("/java")
+    first = command.index("-Xmx8g")
+    assert command[first : first + 3] == ["-Xmx8g", "-Djava.io.tmpdir=/my disk", "-Dnote=one two"]
+
+
+def test_another_flink_of_the_machine_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONF_DIR", "LIB_DIR", "OPT_DIR", "PLUGINS_DIR", "ENV_JAVA_OPTS"):
+        monkeypatch.setenv(f"FLINK_{name}", "/another/flink")
+    monkeypatch.setenv("HADOOP_CLASSPATH", "/another/flink/lib/one.jar")
+    flinks = {name: value for name, value in gateway.environment(True).items() if name.startswith("FLINK_")}
+    assert flinks.keys() == {"FLINK_CONF_DIR", "FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR"}
+    assert all(Path(folder).parent == gateway.HOME for folder in flinks.values())
+    assert not [part for part in gateway.command("/java") if "/another/flink" in part]
+
+
+def test_the_log_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLINK_LOG_DIR", "/logs")
+    monkeypatch.setenv("FLINK_IDENT_STRING", "somebody")
+    assert gateway.log_file().startswith("/logs/flink-somebody-python-")
+    assert f"-Dlog.file={gateway.log_file()}" in gateway.command("/java")
+
+
+def test_a_process_runs_functions_in_one_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    jvm = gateway.Jvm(process=None, has_python=True, stdout=None, stderr=None)
+    monkeypatch.setattr(gateway, "started", jvm)
+    assert gateway.start(has_python=True) is jvm
+    with pytest.raises(SystemExit, match=r"^This process runs Python functions in the other mode \(.*\); start a new"):
+        gateway.start(has_python=False)
