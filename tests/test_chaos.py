@@ -28,7 +28,7 @@ from support import (
     START,
     Record,
     checkpoints,
-    copy_script,
+    edited,
     expected_counts,
     fuzzed_records,
     lines,
@@ -59,9 +59,10 @@ def test_kill_of_the_local_run(
     bounded: bool,
     chaos: random.Random,
     new_topic: Callable[..., Topic],
-    start_job: Callable[..., Job],
+    start_process: Callable[..., Job],
     tmp_path: Path,
 ) -> None:
+    """Python and its JVM are killed at once."""
     topic = new_topic(partitions=3)
     records = topic.produce(random_lines(chaos.random(), 60_000, partitions=2) + lines("short", partition=2))
     expected = expected_counts(records)
@@ -70,30 +71,30 @@ def test_kill_of_the_local_run(
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
     slow = slow_script(tmp_path) if script == SCRIPT else script
     for _ in range(KILLS):
-        job = start_job(*arguments, *(["--bounded"] if bounded else []), script=slow)
+        job = start_process(*arguments, *(["--bounded"] if bounded else []), script=slow)
         time.sleep(chaos.uniform(3, 10))  # the fault itself, not a wait for something
         assert job.process.poll() is None, "it was over before it was killed"
         job.end()
         read_files(output)  # no row is written twice
     if bounded:
-        ended = start_job(*arguments, "--bounded", script=script).wait()
+        ended = start_process(*arguments, "--bounded", script=script).wait()
         assert ended.code == 0, ended.stderr
         assert read_files(output) == expected | expected_counts(closing(3))
     else:
-        job = start_job(*arguments, script=script)
+        job = start_process(*arguments, script=script)
         job.until(lambda: read_files(output) == expected, "the rows of the closed windows")
 
 
 @pytest.mark.parametrize("part", ["Python", "JVM"])
 def test_kill_of_one_half_of_the_local_run(
-    part: str, chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    part: str, chaos: random.Random, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     """Neither half lives on without the other, and the next run has the right counts."""
     topic = new_topic()
     records = topic.produce(random_lines(chaos.random(), 20_000, partitions=1))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(folder)]
-    job = start_job(*arguments, script=slow_script(tmp_path))
+    job = start_process(*arguments, script=slow_script(tmp_path))
     job.until(lambda: checkpoints(folder), "a checkpoint")
     java = job.java()
     os.kill(java if part == "JVM" else job.process.pid, signal.SIGKILL)
@@ -103,48 +104,48 @@ def test_kill_of_one_half_of_the_local_run(
         assert ended.stderr.splitlines()[1].startswith("Flink's JVM has ended"), ended.stderr
     else:
         wait_for(lambda: not Path(f"/proc/{java}").exists(), "the end of the JVM", 10)
-    ended = start_job(*arguments).wait()
+    ended = start_process(*arguments).wait()
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(records)
 
 
 def test_a_jvm_that_outlives_its_run_keeps_the_folder(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     """It may still write a checkpoint."""
     topic = new_topic()
     topic.produce(lines("a"))
     folder = tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--output", str(tmp_path / "out"), "--checkpoint-dir", str(folder)]
-    job = start_job(*arguments)
+    job = start_process(*arguments)
     job.until(lambda: checkpoints(folder), "a checkpoint")
     java = job.java()
     os.kill(java, signal.SIGSTOP)
     job.process.kill()
-    ended = start_job(*arguments).wait(60)
+    ended = start_process(*arguments).wait(60)
     assert ended.stderr.startswith(f"Another run uses {folder};")
     os.kill(java, signal.SIGKILL)
-    assert start_job(*arguments, "--bounded").wait().code == 0
+    assert start_process(*arguments, "--bounded").wait().code == 0
 
 
 def test_memory_that_runs_out_loses_nothing(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """630 MB of words in one window, first in 512 MB; those that would fill half of it are no problem."""
+    """630 MB of words in one window, first in a heap of 512 MB; those that would fill half of it are no problem."""
     topic = new_topic()
     arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
     records = topic.produce(lines(*[f"{number:06d}{'x' * 900_000}" for number in range(250)], every=1))
-    ended = start_job(*arguments, JVM_ARGS="-Xmx512m").wait()
+    ended = start_process(*arguments, JVM_ARGS="-Xmx512m").wait()
     assert ended.code == 0, ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(records)
 
     words = [f"{number:06d}{'y' * 900_000}" for number in range(700)]
     more = topic.produce(lines(*words, start=START + 60_000, every=1))
-    ended = start_job(*arguments, JVM_ARGS="-Xmx512m").wait()
+    ended = start_process(*arguments, JVM_ARGS="-Xmx512m").wait()
     assert ended.code == 1
     kept = ended.stderr.rpartition("the same command goes on with --checkpoint-dir ")[2].strip()
     assert read_files(tmp_path / "out") == expected_counts(records)
-    ended = start_job(*arguments, "--checkpoint-dir", kept, JVM_ARGS="-Xmx3g").wait()
+    ended = start_process(*arguments, "--checkpoint-dir", kept, JVM_ARGS="-Xmx3g").wait()
     assert ended.code == 0, ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(records + more)
     shutil.rmtree(kept)
@@ -200,7 +201,7 @@ def test_a_savepoint_of_a_job_that_has_ended_in_part(
 
 def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     """A job that always fails is tried again, later each time, and then given up."""
-    buggy = copy_script(tmp_path, connectors=True, old="return shards.items()", new="return 1 // 0")
+    buggy = edited(tmp_path / "buggy", "return shards.items()", "return 1 // 0")
     topic = new_topic()
     topic.produce(lines("a"))
     arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
@@ -352,7 +353,7 @@ def test_fuzz_of_late_records(
     records = topic.produce(fuzzed_records(2_000, chaos.randrange(2**32)))
     arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
     # Watermarks come every 200 ms: a job that has read everything by then finds nothing late.
-    ended = start_job(*arguments, script=slow_script(tmp_path)).wait()
+    ended = start_job(*arguments, slow=True).wait()
     assert ended.code == 0, ended.stderr
     rows, expected = read_files(tmp_path / "out"), expected_counts(records)
     assert all(count <= expected[row] for row, count in rows.items())

@@ -17,7 +17,7 @@ from support import (
     SQL,
     START,
     Record,
-    copy_script,
+    edited,
     expected_counts,
     get_json,
     lines,
@@ -38,9 +38,9 @@ def different_words(number: int) -> list[Record]:
 
 
 def slow_stop(folder: Path, seconds: float) -> Path:
-    """A copy of the script that takes so long for each of the 128 shards of a window, when it writes them."""
-    rows = "        for _, counts in pairs:"
-    return copy_script(folder, connectors=True, old=rows, new=f"        time.sleep({seconds})\n{rows}")
+    """The script, but it takes so long for each of the 128 shards of a window, when it writes them."""
+    rows = "        for _, counts in reduced:"
+    return edited(folder / "slow", rows, f"        time.sleep({seconds})\n{rows}")
 
 
 def writes_rows(output: Path) -> bool:
@@ -57,15 +57,18 @@ def read_open_window(job: Job, topic: Topic, records: list[Record], output: Path
 
 @pytest.mark.parametrize("seconds", [0, 0.2])
 def test_stop_takes_as_long_as_it_takes(
-    seconds: float, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    seconds: float, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """A million rows come out between Ctrl-C and the end, in about a second, or in half a minute."""
+    """A million rows come out between Ctrl-C and the end, in about a second, or in half a minute.
+
+    The process has a TMPDIR of its own.
+    """
     topic = new_topic()
     records = topic.produce(different_words(1_000_000))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--window", str(WINDOW), "--output", str(output)]
     script = slow_stop(tmp_path, seconds) if seconds else SCRIPT
-    job = start_job(*arguments, script=script, TMPDIR=str(tmp_path))
+    job = start_process(*arguments, script=script, TMPDIR=str(tmp_path))
     read_open_window(job, topic, records, output)
     assert list(tmp_path.glob("checkpoints-*"))
     job.process.send_signal(signal.SIGINT)
@@ -81,14 +84,14 @@ def test_stop_takes_as_long_as_it_takes(
 
 @pytest.mark.parametrize("moment", ["at once", "while rows are written"])
 def test_second_ctrl_c_in_a_long_stop(
-    moment: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    moment: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """What the last line says is so: that command writes all rows, and none twice."""
+    """What the last line says is so: that command writes all rows, and none twice. The second one ends the process."""
     topic = new_topic()
     records = topic.produce(different_words(1_000_000))
     output = tmp_path / "out"
     arguments = [*topic.arguments(), "--window", str(WINDOW), "--output", str(output)]
-    job = start_job(*arguments, script=slow_stop(tmp_path, 0.1), TMPDIR=str(tmp_path))
+    job = start_process(*arguments, script=slow_stop(tmp_path, 0.1), TMPDIR=str(tmp_path))
     read_open_window(job, topic, records, output)
     job.process.send_signal(signal.SIGINT)
     if moment == "while rows are written":
@@ -105,7 +108,7 @@ def test_second_ctrl_c_in_a_long_stop(
     assert last_line.startswith(f"{GO_ON}{tmp_path}/checkpoints-"), ended.stderr
     assert read_files(output) == {}
 
-    ended = start_job(*arguments, "--checkpoint-dir", last_line.removeprefix(GO_ON), "--bounded").wait(300)
+    ended = start_process(*arguments, "--checkpoint-dir", last_line.removeprefix(GO_ON), "--bounded").wait(300)
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(records, WINDOW)
 
@@ -174,14 +177,14 @@ def test_sql_with_partitions_that_turn_idle(cluster: Cluster, new_topic: Callabl
 
 @pytest.mark.parametrize("part", ["Python", "JVM"])
 def test_kill_of_one_half_in_a_stop(
-    part: str, chaos: random.Random, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    part: str, chaos: random.Random, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """Whatever the stop had come to, the next run has all rows, and none twice."""
+    """Whatever the stop had come to, the next run has all rows, and none twice. Processes are killed."""
     topic = new_topic()
     records = topic.produce(different_words(200_000))
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     arguments = [*topic.arguments(), "--window", str(WINDOW), "--output", str(output), "--checkpoint-dir", str(folder)]
-    job = start_job(*arguments)
+    job = start_process(*arguments)
     read_open_window(job, topic, records, output)
     java = job.java()
     job.process.send_signal(signal.SIGINT)
@@ -190,6 +193,6 @@ def test_kill_of_one_half_in_a_stop(
         os.kill(java if part == "JVM" else job.process.pid, signal.SIGKILL)
     job.wait(60)
     wait_for(lambda: not Path(f"/proc/{java}").exists(), "the end of the JVM", 10)
-    ended = start_job(*arguments, "--bounded").wait()
+    ended = start_process(*arguments, "--bounded").wait()
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(records, WINDOW)

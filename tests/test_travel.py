@@ -265,8 +265,12 @@ def test_what_does_not_travel_is_not_found(
     blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
     """The tests above can fail: without take_modules_along, imported functions are not there."""
-    stay = ("kafka_job/job.py", "        take_modules_along()\n", "")
-    once = ("kafka_job/job.py", '"restart-strategy.type": "exponential-delay"', '"restart-strategy.type": "none"')
+    stay = ("kafka_job/execution/job.py", "        take_modules_along()\n", "")
+    once = (
+        "kafka_job/execution/job.py",
+        '"restart-strategy.type": "exponential-delay"',
+        '"restart-strategy.type": "none"',
+    )
     script = copy_with_edits(blind_cluster.hidden / "no-modules", stay, once)
     topic = new_topic()
     topic.produce(random_lines(12, 10, partitions=1))

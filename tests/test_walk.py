@@ -50,9 +50,9 @@ class Walk:
     """The steps, and what they need to know of the job that runs."""
 
     def __init__(
-        self, kind: Kind, chaos: random.Random, broker: Broker, start_job: Callable[..., Job], folder: Path
+        self, kind: Kind, chaos: random.Random, broker: Broker, start_process: Callable[..., Job], folder: Path
     ) -> None:
-        self.kind, self.chaos, self.broker, self.start_job, self.folder = kind, chaos, broker, start_job, folder
+        self.kind, self.chaos, self.broker, self.start_process, self.folder = kind, chaos, broker, start_process, folder
         self.script = slow_script(folder).with_name(kind.script.name) if kind.slow else kind.script
         self.checkpoints = folder / "checkpoints"
         self.topic = Topic(broker.bootstrap_servers, kind.partitions)
@@ -133,7 +133,7 @@ class Walk:
         noted = self.checkpoints / "start.json"
         decides = not noted.exists()  # else a former run has begun, and this one goes on
         arguments = [*self.topic.arguments(), *folders, *flags]
-        self.job = self.start_job(*arguments, script=self.script, FLINK_LOG_DIR=str(logs))
+        self.job = self.start_process(*arguments, script=self.script, FLINK_LOG_DIR=str(logs))
         self.bounded = "--bounded" in flags
         self.goal = [len(records) for records in self.model.records]
         self.known = len(self.goal)
@@ -273,9 +273,10 @@ class Walk:
         self.restart_broker(stop=True)
 
 
-def test_walk(chaos: random.Random, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_walk(chaos: random.Random, own_broker: Broker, start_process: Callable[..., Job], tmp_path: Path) -> None:
+    """In processes of their own, which are killed."""
     kind = random_kind(chaos)
-    walk = Walk(kind, chaos, own_broker, start_job, tmp_path)
+    walk = Walk(kind, chaos, own_broker, start_process, tmp_path)
     walk.say(f"CHAOS_SEED={CHAOS_SEED} {replace(kind, script=kind.script.name)} in {tmp_path}")
     for _ in range(STEPS):
         walk.step()

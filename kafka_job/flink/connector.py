@@ -1,4 +1,7 @@
-"""Flink's Kafka connector: where its jar is, and Kafka's own client in Java, which is in there."""
+"""Flink's Kafka connector: where its jar is, and Kafka's own client in Java, which is in there.
+
+Leans on: the names of Kafka's classes in the jar, and of the package of the source; private fields of AdminClient.
+"""
 
 import functools
 import sys

@@ -1,4 +1,8 @@
-"""Why a job has failed: a Python traceback where a Python function was the cause, else the last cause in Java."""
+"""Why a job has failed: a Python traceback where a Python function was the cause, else the last cause in Java.
+
+Leans on: how Java prints a failure; among its frames those of Python, as pemja writes them in thread mode, or a
+traceback, as Beam does in process mode.
+"""
 
 import re
 import traceback

@@ -1,4 +1,7 @@
-"""Questions to Flink's REST API."""
+"""Questions to Flink's REST API.
+
+Leans on: nothing that Flink does not promise, but for the names of metrics that execution/live.py asks for.
+"""
 
 import json
 import urllib.request

@@ -3,4 +3,4 @@
 Where Python runs inside Flink's JVM there are none. PyFlink then does without Beam, and starts 1 to 2 seconds sooner.
 """
 
-raise ImportError("Beam is left out; see kafka_job/local_run.py")
+raise ImportError("Beam is left out; see kafka_job/flink/gateway.py")
