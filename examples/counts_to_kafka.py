@@ -56,6 +56,9 @@ class Options(JobOptions):
         if self.to_topic == self.topic:
             raise ValueError(f"--to-topic {self.topic} is the topic that is read: the job would count its own counts")
 
+    def rows_go_to(self) -> str:
+        return f"kafka://{self.to_topic}"
+
     def transactional_ids(self) -> str:
         """What the names of this job's transactions begin with: the same in each of its runs, another in other jobs.
 

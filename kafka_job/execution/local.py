@@ -97,7 +97,7 @@ def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
         SystemExit: the run in the `with` block ends with a sentence; where to go on is added to it.
     """
     if name:
-        yield Path(name)
+        yield Path(name).resolve()
         return
     folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
     go_on = f"Nothing of what was read is lost: the same command goes on with --checkpoint-dir {folder}"

@@ -214,8 +214,8 @@ def command(java_home: str) -> list[str]:
         *(option for option in config["env"]["java"]["opts"]["all"].split() if "=jdk.compiler/" not in option),
         "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
         *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
-        # The connector is on the class path, so its classes are loaded once, and from the archive.
-        *("-cp", os.pathsep.join(map(str, [*jars, find_connector()]))),
+        # On the class path the connector is loaded once, and from the archive. Behind it are jars of the user.
+        *("-cp", os.pathsep.join(map(str, [*jars, find_connector(), os.environ.get("HADOOP_CLASSPATH", "")]))),
         "org.apache.flink.client.python.PythonGatewayServer",
     ]
 

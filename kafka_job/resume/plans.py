@@ -98,7 +98,7 @@ def identity_of_job(options: JobOptions, state: str, topic: TopicOffsets) -> dic
     return {
         "topic": options.topic,
         "id of the topic": str(topic.id),
-        "output": (options.output or "stdout").removeprefix("file://"),
+        "output": (options.rows_go_to() or "stdout").removeprefix("file://"),
         "state": state,
         "Flink": ".".join(FLINK_VERSION.split(".")[:2]),
     }
