@@ -85,7 +85,7 @@ def slowly(number: int) -> int:
 
 def draw(folder: Path) -> StreamExecutionEnvironment:
     """A job with a source that does not end soon, operators of ours, and a window."""
-    environment = environment_with({**checkpoint_settings(folder), cluster.INTERVAL: "1 h"})
+    environment = environment_with({**checkpoint_settings(folder), **FAILS_AT_ONCE, cluster.INTERVAL: "1 h"})
     source = NumberSequenceSource(0, 2**40)
     numbers = environment.from_source(source, WatermarkStrategy.no_watermarks(), "numbers", Types.LONG()).uid("numbers")
     watermarks = WatermarkStrategy.for_monotonous_timestamps().with_timestamp_assigner(Seconds())
@@ -123,7 +123,7 @@ def checkpoint(client: JobClient) -> str:
 
     def made() -> str | None:
         asked = running.Checkpoint(client)
-        wait_for(asked.is_done, "a checkpoint")
+        wait_for(lambda: running.has_ended(client) or asked.is_done(), "a checkpoint")
         return asked.path()  # None: not all tasks run yet
 
     return wait_for(made, "a checkpoint that is complete").removeprefix("file:")
@@ -239,7 +239,7 @@ def test_stop_with_savepoint_takes_three_arguments() -> None:
 
 
 def test_records_that_a_source_hands_on_are_counted(client: JobClient) -> None:
-    wait_for(lambda: running.records_handed_on(client) > 0, "write-records of the first vertex")
+    wait_for(lambda: running.records_handed_on(client) > 0, "write-records of the first vertex", 20)
 
 
 def test_metrics_have_their_names(client: JobClient) -> None:
