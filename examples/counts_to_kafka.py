@@ -21,15 +21,12 @@ from typing import Annotated
 
 from kafka_job import (
     SHARDS,
-    CountRows,
     JobOptions,
     Plan,
-    add_counts,
     batch_lines,
+    count_windows,
     key_by_shard,
-    number_of,
     read_lines,
-    reduce_windows,
     run,
     split_lines,
     write_to_topic,
@@ -59,6 +56,9 @@ class Options(JobOptions):
         if self.to_topic == self.topic:
             raise ValueError(f"--to-topic {self.topic} is the topic that is read: the job would count its own counts")
 
+    def rows_go_to(self) -> str:
+        return f"kafka://{self.to_topic}"
+
     def transactional_ids(self) -> str:
         """What the names of this job's transactions begin with: the same in each of its runs, another in other jobs.
 
@@ -71,15 +71,8 @@ class Options(JobOptions):
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, count, sink."""
     words = split_lines(batch_lines(read_lines(environment, options, plan), options.window))
-    rows = reduce_windows(
-        key_by_shard(words),
-        TumblingEventTimeWindows.of(Time.seconds(options.window)),
-        add_counts,
-        CountRows(),
-        number_of,
-        name=f"count per {options.window} s window",
-        uid=f"count-in-{SHARDS}-shards",
-    )
+    windows = TumblingEventTimeWindows.of(Time.seconds(options.window))
+    rows = count_windows(key_by_shard(words), windows, f"count per {options.window} s window")
     write_counts(rows, options, plan)
 
 

@@ -17,15 +17,12 @@ from typing import Annotated
 
 from kafka_job import (
     SHARDS,
-    CountRows,
     JobOptions,
     Plan,
-    add_counts,
     batch_lines,
+    count_windows,
     key_by_shard,
-    number_of,
     read_lines,
-    reduce_windows,
     report,
     run,
     write_rows,
@@ -89,16 +86,8 @@ class ReadValues(ProcessFunction):
 
 def count_values(values: DataStream, window: int) -> DataStream:
     """Count values per window of `window` seconds: this is how word_count.py counts words."""
-    return reduce_windows(
-        key_by_shard(values),
-        TumblingEventTimeWindows.of(Time.seconds(window)),
-        add_counts,
-        CountRows(),
-        number_of,
-        name=f"count per {window} s window",
-        uid=f"count-in-{SHARDS}-shards",
-        things="records",
-    )
+    windows = TumblingEventTimeWindows.of(Time.seconds(window))
+    return count_windows(key_by_shard(values), windows, f"count per {window} s window", things="records")
 
 
 def keep_malformed(lines: DataStream, options: Options, plan: Plan) -> None:

@@ -18,16 +18,13 @@ from typing import Annotated
 
 from kafka_job import (
     SHARDS,
-    CountRows,
     JobOptions,
     Plan,
     ShardCounts,
-    add_counts,
     batch_lines,
+    count_windows,
     key_by_shard,
-    number_of,
     read_lines,
-    reduce_windows,
     report,
     run,
     split_lines,
@@ -65,7 +62,7 @@ class WordsTooLateForSome(KeyedProcessFunction):
         first_end = context.timestamp()  # a batch has the last millisecond of its slice; its first window ends there
         watermark = context.timer_service().current_watermark()
         if first_end <= watermark < first_end + self.last_after_first:
-            yield number_of(counts)
+            yield counts[1].total()
 
 
 def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
@@ -78,10 +75,7 @@ def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
     shards = key_by_shard(split_lines(batches))  # (6, {"hello": 2})
     windows = SlidingEventTimeWindows.of(Time.seconds(window), Time.seconds(slide))
     name = f"count per {window} s window, every {slide} s"
-    # Late is what is too late for all of its windows.
-    rows = reduce_windows(
-        shards, windows, add_counts, CountRows(), number_of, name=name, uid=f"count-in-{SHARDS}-shards"
-    )
+    rows = count_windows(shards, windows, name)  # late is what is too late for all of its windows
     partly = shards.process(WordsTooLateForSome(window, slide), output_type=Types.LONG())
     partly.name("too late for some windows").uid("too-late-for-some")
     report(partly, "partlyLateWords", "Words that came after some of their windows had closed, not counted in these")

@@ -22,35 +22,10 @@ from kafka_job.execution.entry import run
 from kafka_job.execution.stop import Stop
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.batches import batch_lines
-from kafka_job.pipeline.counts import SHARDS, CountRows, ShardCounts, add_counts, key_by_shard, number_of, split_lines
+from kafka_job.pipeline.counts import SHARDS, ShardCounts, count_windows, key_by_shard, split_lines
 from kafka_job.pipeline.report import report, report_late
 from kafka_job.pipeline.rows import utc, write_rows, write_to_topic
 from kafka_job.pipeline.source import Plan, read_lines
 from kafka_job.pipeline.sql import query, tables_with_lines
 from kafka_job.pipeline.watermarks import keep_watermark
 from kafka_job.pipeline.windows import reduce_windows
-
-__all__ = [
-    "SHARDS",
-    "CountRows",
-    "JobOptions",
-    "Plan",
-    "ShardCounts",
-    "Stop",
-    "add_counts",
-    "batch_lines",
-    "keep_watermark",
-    "key_by_shard",
-    "number_of",
-    "query",
-    "read_lines",
-    "reduce_windows",
-    "report",
-    "report_late",
-    "run",
-    "split_lines",
-    "tables_with_lines",
-    "utc",
-    "write_rows",
-    "write_to_topic",
-]

@@ -113,6 +113,10 @@ class JobOptions:
                 "--live shows rows that are printed, and with --output they go to files; leave out one of the two"
             )
 
+    def rows_go_to(self) -> str | None:
+        """Where the job's rows go, which a checkpoint belongs to; None: they are printed."""
+        return self.output
+
     @classmethod
     def parse(cls: type[Options], description: str, arguments: Sequence[str] | None = None) -> Options:
         """The options on the command line. Bad input ends the program with a usage message and exit code 2.

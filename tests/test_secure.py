@@ -435,7 +435,7 @@ def test_counts_to_kafka_with_a_password(doors: Doors, start_job: Callable[..., 
     """With no more rights than docs/security.md says: to the topic, and to transactions by how their names begin."""
     to_topic, group = Topic(doors.topic.bootstrap_servers, partitions=1), "writer"
     doors.broker.allow("alice", ResourceType.TOPIC, to_topic.name, ACLOperation.WRITE)
-    prefix = f"{group}-{doors.topic.name}-{to_topic.name}"
+    prefix = f"{doors.topic.name}/{to_topic.name}/{group}"
     transactions = ResourcePattern(ResourceType.TRANSACTIONAL_ID, prefix, ACLResourcePatternType.PREFIXED)
     with doors.broker.admin() as admin:
         granted = [ACL("User:alice", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, transactions)]

@@ -52,7 +52,7 @@ def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, 
     options, savepoint = job.options, configuration.get(SAVEPOINT)
     if options.checkpoint_dir:
         refuse_beside_folder(job, configuration)
-        folder = Path(options.checkpoint_dir)
+        folder = Path(options.checkpoint_dir).resolve()
         with taken(folder):
             with said_in_one_sentence():
                 topic = ask_for_offsets(job.broker, options.topic, options.group_id)

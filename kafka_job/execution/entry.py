@@ -120,7 +120,7 @@ def say_where_rows_go(options: JobOptions, live: bool) -> None:
     """Say that rows are printed, where nothing else shows it."""
     if options.live and gateway.under_flink_run():
         say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
-    if not options.output and not live:
+    if not options.rows_go_to() and not live:
         print("Printing result to stdout. Use --output to specify output path.", flush=True)
 
 

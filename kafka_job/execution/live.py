@@ -21,6 +21,7 @@ from kafka_job.flink.gateway import Jvm
 from kafka_job.flink.rest import get_json
 from kafka_job.terminal import printable
 
+from py4j.protocol import Py4JError
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -128,7 +129,8 @@ class LiveTable:
         try:
             yield
         finally:
-            self.jvm.wait_for_output()
+            with contextlib.suppress(Py4JError, OSError):  # it has ended
+                self.jvm.wait_for_output()
             done.set()
             refresh.join()
             self.progress = None

@@ -12,7 +12,7 @@ from kafka_job.execution.failures import said_in_one_sentence
 from kafka_job.execution.job import RESTARTS, Job
 from kafka_job.execution.stop import Stop
 from kafka_job.flink import running as flink
-from kafka_job.flink.gateway import REFUSE_UPLOADS, Jvm
+from kafka_job.flink.gateway import REFUSE_UPLOADS, Jvm, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Refused
 from kafka_job.kafka.offsets import Offsets, ask_for_offsets, commit_offsets
@@ -21,7 +21,7 @@ from kafka_job.resume.folder import newest_checkpoint, taken
 from kafka_job.resume.plans import checkpoint_offsets, plan_in
 from kafka_job.terminal import say
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import JobClient
 
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
@@ -65,22 +65,24 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         from kafka_job.execution.live import LiveTable  # only here: other runs do without the time that it takes
 
         table = LiveTable(jvm)
+    jvm.stdout.hand_on = table.read if table else to_stdout
     with (
         stop.on_signals(),
         checkpoint_folder(options.checkpoint_dir, stop) as folder,
         said_in_one_sentence(),
         taken(folder),
-        jvm.stdout.handed_to(table.read) if table else contextlib.nullcontext(),
     ):
         topic = ask_for_offsets(job.broker, options.topic, options.group_id)
         plan, recovery = plan_in(folder, options, job.broker, topic, job.state)
         stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
         say_where_web_ui_is(running)
-        with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
-            all_read = wait_for_end(running, plan, stop)
-            leave_open = options.no_drain and not all_read
-            savepoint = stop_job(running, folder, drain=not leave_open)
-        jvm.wait_for_output()
+        try:
+            with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
+                all_read = wait_for_end(running, plan, stop)
+                leave_open = options.no_drain and not all_read
+                savepoint = stop_job(running, folder, drain=not leave_open)
+        finally:
+            end(running, jvm)
         commit(job, plan.start | checkpoint_offsets(savepoint, plan.topic))
         if not all_read:
             windows = f"in {savepoint.removeprefix('file:')}" if leave_open else "written"
@@ -95,7 +97,7 @@ def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
         SystemExit: the run in the `with` block ends with a sentence; where to go on is added to it.
     """
     if name:
-        yield Path(name)
+        yield Path(name).resolve()
         return
     folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
     go_on = f"Nothing of what was read is lost: the same command goes on with --checkpoint-dir {folder}"
@@ -132,21 +134,19 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
         if checkpoint is None:
             before, handed_on = handed_on, flink.records_handed_on(running)
             if handed_on == before or now - start < 1:
-                checkpoint = flink.Checkpoint(running)
+                checkpoint = flink.trigger_checkpoint(running)
             else:
                 next_look = now + 0.5  # a checkpoint costs something: none is made for this while there is more to read
-        elif checkpoint.is_done():
-            if has_read_all(plan, checkpoint.path()):
+        elif checkpoint.isDone():
+            if not checkpoint.isCompletedExceptionally() and has_read_all(plan, checkpoint.get()):
                 return True
             checkpoint = None
             next_look = now + min(3.0, 0.1 + (now - start) / 4)
     return False
 
 
-def has_read_all(plan: Plan, checkpoint: str | None) -> bool:
-    """Whether a plan's end was reached in a checkpoint, by its URI; None: it has failed."""
-    if checkpoint is None:
-        return False
+def has_read_all(plan: Plan, checkpoint: str) -> bool:
+    """Whether a plan's end was reached in a checkpoint, by its URI."""
     try:
         read = plan.start | checkpoint_offsets(checkpoint, plan.topic)
     except Unreadable:
@@ -178,6 +178,13 @@ def stop_job(running: JobClient, folder: Path, drain: bool) -> str:
         return flink.stop_with_savepoint(running, f"file://{folder}", drain, say_that_it_takes_long)
     except flink.StoppedByOthers:
         sys.exit(STOPPED_BY_OTHERS)
+
+
+def end(running: JobClient, jvm: Jvm) -> None:
+    """End what still runs of a job, and wait for all that it has printed; then the next one may begin."""
+    with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
+        flink.crash(running)
+        jvm.wait_for_output()
 
 
 def say_where_web_ui_is(running: JobClient) -> None:

@@ -54,7 +54,7 @@ def configuration_of(environment: StreamExecutionEnvironment) -> dict[str, str]:
     return dict(environment._j_stream_execution_environment.getConfiguration().toMap())
 
 
-def operators_in(environment: StreamExecutionEnvironment) -> set[str]:
+def operator_ids(environment: StreamExecutionEnvironment) -> set[str]:
     """The ids of the operators of a pipeline, by which a checkpoint finds their state."""
     loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
     graph = environment._j_stream_execution_environment.getStreamGraph(False).getJobGraph(loader)

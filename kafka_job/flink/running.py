@@ -27,13 +27,8 @@ def mini_cluster(running: JobClient) -> JavaObject:
 
 
 def rest_address(running: JobClient) -> str:
-    """Where Flink's web UI and REST API are, for as long as the job runs.
-
-    Raises:
-        Py4JJavaError: the job has ended, and so has its cluster.
-    """
-    port = mini_cluster(running).getRestAddress().get().getPort()
-    return f"http://localhost:{port}"
+    """Where Flink's web UI and REST API are while the job runs; raises Py4JJavaError: it has ended."""
+    return f"http://localhost:{mini_cluster(running).getRestAddress().get().getPort()}"
 
 
 def job_url(running: JobClient) -> str:
@@ -74,19 +69,9 @@ def records_handed_on(running: JobClient) -> int:
     return source["metrics"]["write-records"]
 
 
-class Checkpoint:
-    """A checkpoint that a job was asked for."""
-
-    def __init__(self, running: JobClient) -> None:
-        self._future = mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
-
-    def is_done(self) -> bool:
-        """Whether it is complete, or has failed."""
-        return self._future.isDone()
-
-    def path(self) -> str | None:
-        """Where it is; None where it has failed, as it does while not all of the job's tasks run yet."""
-        return None if self._future.isCompletedExceptionally() else self._future.get()
+def trigger_checkpoint(running: JobClient) -> JavaObject:
+    """Let the job make a checkpoint; a Java future of its URI, which fails while not all of the job's tasks run yet."""
+    return mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
 
 
 def stop_with_savepoint(running: JobClient, folder: str, drain: bool, waiting: Callable[[], None]) -> str:
@@ -116,5 +101,5 @@ def stop_with_savepoint(running: JobClient, folder: str, drain: bool, waiting: C
 
 
 def crash(running: JobClient) -> None:
-    """End a job's cluster at once, without a savepoint, as if its process had been killed."""
+    """End a job's Flink at once, without a savepoint, as where its process is killed. A job that has ended stays so."""
     mini_cluster(running).closeAsync().get()

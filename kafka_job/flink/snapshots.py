@@ -45,21 +45,6 @@ class Split:
     has_end: bool
 
 
-class Snapshot:
-    """A checkpoint or savepoint."""
-
-    def __init__(self, path: str) -> None:
-        """Read the file _metadata. `path`: path or URI of the checkpoint.
-
-        Raises:
-            Unreadable: there is no such checkpoint, or it is damaged.
-        """
-        try:
-            self.operators = [Operator(state) for state in states_in(path).toArray()]
-        except Py4JJavaError as error:
-            raise Unreadable(str(error.java_exception)) from None
-
-
 class Operator:
     """The state of an operator in a checkpoint."""
 
@@ -127,18 +112,22 @@ def split_of(split: JavaObject, at_end: bool = False) -> Split:
     return Split(split.getTopic(), split.getPartition(), end.orElse(start) if at_end else start, end.isPresent())
 
 
-def states_in(path: str) -> JavaObject:
-    """The states of the operators in a checkpoint, as Flink's OperatorState.
+def operators_in(path: str) -> list[Operator]:
+    """The operators in a checkpoint or savepoint, by its path or URI.
 
     Raises:
-        Py4JJavaError: there is no such checkpoint, or it cannot be read.
+        Unreadable: there is none, or it is damaged.
     """
     storage = java_class("org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAccess")
-    location = storage.resolveCheckpointPointer(path)
-    stream = java_class("java.io.DataInputStream")(location.getMetadataHandle().openInputStream())
+    checkpoints = java_class("org.apache.flink.runtime.checkpoint.Checkpoints")
+    loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
     try:
-        loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
-        checkpoints = java_class("org.apache.flink.runtime.checkpoint.Checkpoints")
-        return checkpoints.loadCheckpointMetadata(stream, loader, location.getExternalPointer()).getOperatorStates()
-    finally:
-        stream.close()
+        location = storage.resolveCheckpointPointer(path)
+        stream = java_class("java.io.DataInputStream")(location.getMetadataHandle().openInputStream())
+        try:
+            found = checkpoints.loadCheckpointMetadata(stream, loader, location.getExternalPointer())
+        finally:
+            stream.close()
+    except Py4JJavaError as error:
+        raise Unreadable(str(error.java_exception)) from None
+    return [Operator(state) for state in found.getOperatorStates().toArray()]

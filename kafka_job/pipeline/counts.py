@@ -10,9 +10,11 @@ from zlib import crc32
 
 from kafka_job.pipeline.rows import utc
 from kafka_job.pipeline.watermarks import keep_watermark
+from kafka_job.pipeline.windows import reduce_windows
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedStream, ProcessWindowFunction
+from pyflink.datastream.window import WindowAssigner
 
 SHARDS = 128  # no more workers than this can share the count
 
@@ -47,11 +49,16 @@ def key_by_shard(values: DataStream) -> KeyedStream:
     return keep_watermark(counts.key_by(lambda counts: counts[0], key_type=Types.INT()))
 
 
-def add_counts(left: ShardCounts, right: ShardCounts) -> ShardCounts:
-    """The counts of two records of a shard, added up."""
-    counts = left[1].copy()  # what reduce is given may be Flink's own, so it is not changed
-    counts.update(right[1])
-    return left[0], counts
+def count_windows(shards: KeyedStream, windows: WindowAssigner, name: str, things: str = "words") -> DataStream:
+    """Rows of text: start of a window (UTC), value and count, with tabs between them; many rows are one text.
+
+    Args:
+        shards: see `key_by_shard`.
+        name: of the step.
+        things: what is counted, in one word, see `report_late`.
+    """
+    uid = f"count-in-{SHARDS}-shards"  # with another number of shards it is another state
+    return reduce_windows(shards, windows, add_counts, CountRows(), number_of, name=name, uid=uid, things=things)
 
 
 def number_of(counts: ShardCounts) -> int:
@@ -59,9 +66,13 @@ def number_of(counts: ShardCounts) -> int:
     return counts[1].total()
 
 
-class CountRows(ProcessWindowFunction):
-    """The rows of a shard as one text: start of the window (UTC), value and count, with tabs between them."""
+def add_counts(left: ShardCounts, right: ShardCounts) -> ShardCounts:
+    counts = left[1].copy()  # what reduce is given may be Flink's own, so it is not changed
+    counts.update(right[1])
+    return left[0], counts
 
+
+class CountRows(ProcessWindowFunction):
     def process(
         self, shard: int, context: ProcessWindowFunction.Context, reduced: Iterable[ShardCounts]
     ) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """From a stream of lines to Flink SQL, and back to a stream of values."""
 
-from kafka_job.flink.rows import values_of_query
+from kafka_job.flink.rows import number_steps_anew, values_of_query
 from kafka_job.pipeline.watermarks import keep_watermark
 
 from pyflink.common import Types
@@ -16,6 +16,7 @@ def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream
         lines: stream of rows of one field, line, with event-time timestamps and watermarks; see `Plan.read`.
     """
     tables = StreamTableEnvironment.create(environment)
+    number_steps_anew(tables)
     schema = (
         Schema.new_builder()
         .column("line", DataTypes.BYTES())

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kafka_job.flink.environment import operators_in
-from kafka_job.flink.snapshots import METADATA, Operator, Snapshot
+from kafka_job.flink.environment import operator_ids
+from kafka_job.flink.snapshots import METADATA, Operator, operators_in
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.offsets import Offsets, TopicOffsets, check_group
 from kafka_job.options import JobOptions
@@ -98,7 +98,7 @@ def identity_of_job(options: JobOptions, state: str, topic: TopicOffsets) -> dic
     return {
         "topic": options.topic,
         "id of the topic": str(topic.id),
-        "output": (options.output or "stdout").removeprefix("file://"),
+        "output": (options.rows_go_to() or "stdout").removeprefix("file://"),
         "state": state,
         "Flink": ".".join(FLINK_VERSION.split(".")[:2]),
     }
@@ -113,7 +113,7 @@ def sources_in(checkpoint: str) -> dict[str, Operator]:
     Raises:
         Unreadable: it is damaged, or not there any more.
     """
-    return {operator.uid: operator for operator in Snapshot(checkpoint).operators if is_source(operator)}
+    return {operator.uid: operator for operator in operators_in(checkpoint) if is_source(operator)}
 
 
 def is_source(operator: Operator) -> bool:
@@ -207,9 +207,9 @@ def check_state(environment: StreamExecutionEnvironment, checkpoint: str) -> Non
     Raises:
         SystemExit: a part of the job had ended; or an operator with state, not the source, is not in the pipeline.
     """
-    there = operators_in(environment)
+    there = operator_ids(environment)
     with one_sentence_for(checkpoint):
-        operators = Snapshot(checkpoint).operators
+        operators = operators_in(checkpoint)
     for operator in operators:
         if operator.has_ended:
             sys.exit(f"A part of the job had ended when {checkpoint} was made, so Flink cannot go on from there")
