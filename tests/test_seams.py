@@ -27,7 +27,7 @@ from kafka_job.flink.connector import CONNECTOR, SHADED, kafka_class, known_brok
 from kafka_job.flink.environment import (
     configuration_of,
     create_environment,
-    operators_in,
+    operator_ids,
     take_modules_along,
     without_server,
 )
@@ -36,8 +36,8 @@ from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
 from kafka_job.flink.java import java_class, private
 from kafka_job.flink.operators import source_of
 from kafka_job.flink.rest import get_json
-from kafka_job.flink.rows import raw_values, values_of_query
-from kafka_job.flink.snapshots import METADATA, Snapshot, Split, number_of, split_of, states_in
+from kafka_job.flink.rows import number_steps_anew, raw_values, values_of_query
+from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.checks import closed_connections
 from kafka_job.pipeline.report import report
 from kafka_job.pipeline.watermarks import keep_watermark
@@ -63,6 +63,11 @@ FAILS_AT_ONCE = {"restart-strategy.type": "none"}
 def fields_of(name: str) -> set[str]:
     """The names of the fields of a Java class, private ones too."""
     return {field.getName() for field in java_class("java.lang.Class").forName(name).getDeclaredFields()}
+
+
+def jars() -> list[Path]:
+    """Those on the JVM's class path."""
+    return [Path(jar) for jar in java_class("java.lang.System").getProperty("java.class.path").split(os.pathsep)]
 
 
 def environment_with(settings: dict[str, str]) -> StreamExecutionEnvironment:
@@ -122,9 +127,9 @@ def checkpoint(client: JobClient) -> str:
     """The path of a checkpoint of that job. There is no other one: it would take this one's place."""
 
     def made() -> str | None:
-        asked = running.Checkpoint(client)
-        wait_for(lambda: running.has_ended(client) or asked.is_done(), "a checkpoint")
-        return asked.path()  # None: not all tasks run yet
+        asked = running.trigger_checkpoint(client)
+        wait_for(lambda: running.has_ended(client) or asked.isDone(), "a checkpoint")
+        return None if asked.isCompletedExceptionally() else asked.get()  # not all tasks run yet
 
     return wait_for(made, "a checkpoint that is complete").removeprefix("file:")
 
@@ -146,20 +151,22 @@ def test_jvm_asks_again_and_again_whether_this_process_is_there(monkeypatch: pyt
 
 def test_class_path_and_options_are_flinks() -> None:
     machine = java_class("java.lang.management.ManagementFactory").getRuntimeMXBean()
-    assert machine.getClassPath().split(os.pathsep) == [str(jar) for jar in gateway.jars()]
-    names = " ".join(jar.name for jar in gateway.jars())
+    command = gateway.command("java")
+    assert machine.getClassPath() == command[command.index("-cp") + 1]
+    names = " ".join(jar.name for jar in jars())
     for part in ("flink-dist", "flink-python", "flink-table-runtime", "flink-sql-connector-kafka", "log4j-core"):
         assert part in names, f"{HOME} has no jar {part}"
-    options = gateway.flinks_java_options()
-    assert sum(option.startswith("--add-opens=java.base/") for option in options) > 5, "config.yaml has none"
-    assert {*options} <= {*machine.getInputArguments()}
+    opened = {option for option in machine.getInputArguments() if option.startswith("--add-opens=java.base/")}
+    assert len(opened) > 5, f"{HOME}/conf/config.yaml has no such env.java.opts.all"
+    assert opened <= {*command}
 
 
 def test_what_the_jvm_prints_is_utf8_and_comes_through(jvm: Jvm) -> None:
     printed: list[bytes] = []
-    with jvm.stdout.handed_to(printed.append):
-        java_class("java.lang.System").out.println("wörld")
-        jvm.wait_for_output()
+    jvm.stdout.hand_on = printed.append
+    java_class("java.lang.System").out.println("wörld")
+    jvm.wait_for_output()
+    jvm.stdout.hand_on = gateway.to_stdout
     assert b"".join(printed) == "wörld\n".encode()
 
 
@@ -202,9 +209,10 @@ def test_no_server_is_started_while_a_pipeline_is_drawn(monkeypatch: pytest.Monk
 
 def test_flink_knows_each_setting() -> None:
     """Of one that it does not know it says nothing."""
-    jars = [jar for jar in gateway.jars() if re.match(r"flink-(dist|python)-", jar.name)]
     known = b""
-    for jar in jars:
+    for jar in jars():
+        if not re.match(r"flink-(dist|python)-", jar.name):
+            continue
         with zipfile.ZipFile(jar) as opened:
             options = [name for name in opened.namelist() if re.search(r"/flink/.*Options(Internal)?\.class$", name)]
             known += b"".join(map(opened.read, options))
@@ -216,9 +224,9 @@ def test_flink_knows_each_setting() -> None:
 
 def test_operators_are_found_by_their_uids(checkpoint: str, folder: Path) -> None:
     """Whatever draws the pipeline."""
-    in_checkpoint = {operator.id: operator.uid for operator in Snapshot(checkpoint).operators if operator.uid}
+    in_checkpoint = {operator.id: operator.uid for operator in operators_in(checkpoint) if operator.uid}
     assert {*in_checkpoint.values()} >= {"numbers", "keep-watermark", "sums", "report-numbersAdded"}
-    assert in_checkpoint.keys() <= operators_in(draw(folder))
+    assert in_checkpoint.keys() <= operator_ids(draw(folder))
 
 
 # --- running.py, rest.py, and what execution/ asks for --------------------------------------------------------------
@@ -310,7 +318,7 @@ def test_number_of_a_checkpoint_is_in_its_head(checkpoint: str) -> None:
 
 def test_state_of_a_source(checkpoint: str) -> None:
     """Any source has it in these places; what is in there is the connector's business."""
-    [source] = [state for state in states_in(checkpoint).toArray() if state.getOperatorUid().orElse("") == "numbers"]
+    [source] = [operator._state for operator in operators_in(checkpoint) if operator.uid == "numbers"]
     version, _, length = struct.unpack(">iii", bytes(source.getCoordinatorState().getData())[:12])
     assert version == 1, "SourceCoordinatorSerdeUtils writes another version"
     assert length > 0
@@ -393,6 +401,19 @@ def test_values_of_a_query_are_no_rows() -> None:
         tables = StreamTableEnvironment.create(create_environment({}))
     values = values_of_query(tables, "SELECT 'hello'", DataTypes.STRING(), Types.STRING())
     assert str(values.get_type()) == "String"
+
+
+def test_steps_of_sql_have_the_same_numbers_in_each_job() -> None:
+    def names() -> list[str]:
+        with without_server():
+            environment = create_environment({})
+            tables = StreamTableEnvironment.create(environment)
+        number_steps_anew(tables)
+        values_of_query(tables, "SELECT 'hello'", DataTypes.STRING(), Types.STRING()).print()
+        nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
+        return sorted(node.getOperatorName() for node in nodes)
+
+    assert names() == names(), "ExecNodeContext counts on"
 
 
 # --- application.py -------------------------------------------------------------------------------------------------
