@@ -205,6 +205,7 @@ def command(java_home: str) -> list[str]:
     log4j = (HOME / "conf" / "log4j-cli.properties").as_uri()
     [python] = (HOME / "opt").glob("flink-python-*.jar")
     jars = [*sorted(jar for jar in (HOME / "lib").glob("*.jar") if jar.name != python.name), python]
+    users = filter(None, [os.environ.get("HADOOP_CLASSPATH")])  # an empty one would be the working directory
     return [
         f"{java_home}/bin/java",
         *JAVA_OPTIONS,
@@ -215,7 +216,7 @@ def command(java_home: str) -> list[str]:
         "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
         *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
         # On the class path the connector is loaded once, and from the archive. Behind it are jars of the user.
-        *("-cp", os.pathsep.join(map(str, [*jars, find_connector(), os.environ.get("HADOOP_CLASSPATH", "")]))),
+        *("-cp", os.pathsep.join(map(str, [*jars, find_connector(), *users]))),
         "org.apache.flink.client.python.PythonGatewayServer",
     ]
 
