@@ -12,7 +12,7 @@ A row has the start of its window (UTC), a word, and its count, with tabs betwee
 
 Two things make it fast. Lines go to Python in batches, since a call from Flink, which is Java, costs as much for one
 line as for 100,000. And the key is not a word but a shard, a group of words, since Flink has work to do for each key.
-If event time, watermark, window or key are new to you, begin with docs/tutorial.md.
+(Event time, watermark, window and key are explained in docs/tutorial.md.)
 """
 
 import time
@@ -45,9 +45,6 @@ class Options(JobOptions):
     window: Annotated[int, "length of the windows in seconds"] = 5
 
 
-# A uid below is the name by which a checkpoint finds a step's state again; name() is for Flink's web UI alone.
-
-
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """The picture: source, count, sink. It is only drawn here; nothing is read before `run` lets Flink execute it."""
     lines = read_lines(environment, options, plan)  # b"hello hello", b"world"
@@ -59,12 +56,8 @@ def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan)
 
 def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> DataStream:
     """The values of the topic's records."""
-    source = (
-        KafkaSource.builder()
-        .set_bootstrap_servers(options.bootstrap_servers)
-        .set_topics(options.topic)
-        .set_group_id(options.group_id)
-    )
+    source = KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
+    source.set_topics(options.topic).set_group_id(options.group_id)
     # The watermark: event time has come as far as the latest record's timestamp, less --max-delay.
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
     # The plan knows at which offsets this run begins and ends, and when a silent partition no longer holds others back.
@@ -73,11 +66,12 @@ def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: 
 
 def count_batches(batches: DataStream) -> KeyedStream:
     """Count the words of each batch, then bring the counts of a shard to one place."""
+    # name() is for Flink's web UI; by its uid() a checkpoint finds the state of a step again.
     words = batches.map(split).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
     # Flink has no type for a Counter, so Python's pickle writes it down.
     counts = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
     counts.name("count in batch").uid("count-by-shard")
-    shards = counts.key_by(shard_of, key_type=Types.INT())
+    shards = counts.key_by(lambda counts: counts[0], key_type=Types.INT())
     # In a restart Flink forgets how far event time had come; a late word would open its closed window again.
     return keep_watermark(shards)
 
@@ -87,20 +81,16 @@ def split(batch: bytes) -> list[str]:
     return batch.decode("utf-8", errors="replace").split()
 
 
-ShardCounts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
+Counts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
 SHARDS = 128  # no more workers than this can share the count
 
 
-def count_by_shard(words: Iterable[str]) -> Iterable[ShardCounts]:
+def count_by_shard(words: Iterable[str]) -> Iterable[Counts]:
     """Each word once, with its count, in the shard that it always belongs to."""
     shards: dict[int, Counter[str]] = defaultdict(Counter)
     for word, count in Counter(words).items():
         shards[crc32(word.encode()) % SHARDS][word] = count  # not hash(word): it differs from process to process
     return shards.items()
-
-
-def shard_of(counts: ShardCounts) -> int:
-    return counts[0]
 
 
 def count_windows(shards: KeyedStream, window: int) -> DataStream:
@@ -117,7 +107,7 @@ def count_windows(shards: KeyedStream, window: int) -> DataStream:
     return rows
 
 
-def add(left: ShardCounts, right: ShardCounts) -> ShardCounts:
+def add(left: Counts, right: Counts) -> Counts:
     """The counts of two batches, as one."""
     counts = left[1].copy()
     counts.update(right[1])
@@ -127,11 +117,9 @@ def add(left: ShardCounts, right: ShardCounts) -> ShardCounts:
 class MakeRows(ProcessWindowFunction):
     """Makes a text of many rows of the one record that `add` has left; `add` itself does not know the window."""
 
-    def process(
-        self, shard: int, context: ProcessWindowFunction.Context, reduced: Iterable[ShardCounts]
-    ) -> Iterator[str]:
+    def process(self, shard: int, context: ProcessWindowFunction.Context, added: Iterable[Counts]) -> Iterator[str]:
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(context.window().start // 1000))
-        for _, counts in reduced:
+        for _, counts in added:
             yield "\n".join(f"{start}\t{word}\t{count}" for word, count in counts.items())
 
 
