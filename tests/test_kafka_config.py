@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 from kafka_job import Plan
 from kafka_job.flink.connector import kafka_class
+from kafka_job.flink.gateway import Jvm
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.config import fill_in, login_options, read_config
 from kafka_job.options import JobOptions
@@ -20,11 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 from py4j.protocol import Py4JJavaError
-from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
 from secure_broker import certificate_chain, private_key
-from test_pipeline import environment  # noqa: F401
 
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 SHADED_SCRAM = f"org.apache.flink.kafka.shaded.{SCRAM}"
@@ -58,7 +57,7 @@ def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.
 def test_any_password_from_the_environment(
     mark: str,
     password: str,
-    environment: StreamExecutionEnvironment,  # noqa: F811
+    jvm: Jvm,
 ) -> None:
     """It stands in quotation marks, and may have some, or backslashes, or what looks like another variable."""
     text = f"{SCRAM} required username={mark}u{mark} password={mark}${{env:PASSWORD}}{mark};"
@@ -79,7 +78,7 @@ def password_in_java(login: str) -> str:
 
 
 @pytest.mark.parametrize("password", ["one\n", "two\r\n", "in\nit"])
-def test_a_line_end_in_a_password(password: str, environment: StreamExecutionEnvironment, tmp_path: Path) -> None:  # noqa: F811
+def test_a_line_end_in_a_password(password: str, jvm: Jvm, tmp_path: Path) -> None:
     """Java cannot read it, so it is refused; a private key has some."""
     with pytest.raises(Py4JJavaError):
         password_in_java(f'{SCRAM} required username="u" password="{password}";')

@@ -3,18 +3,17 @@
 import ssl
 from pathlib import Path
 
+from kafka_job.flink.gateway import Jvm
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.config import read_config
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyflink.datastream import StreamExecutionEnvironment
 
 from kafka_python import NotInPython, password_settings, python_settings
 from secure_broker import certificate_chain, private_key
 from test_kafka_config import AUTHORITY, SCRAM, password_in_java, write
-from test_pipeline import environment  # noqa: F401
 
 LOGIN_LINE = 'x required username="u" password="p";'
 LOGIN = {"sasl.mechanism": "PLAIN", "sasl.jaas.config": LOGIN_LINE}
@@ -57,7 +56,7 @@ def test_tls_and_a_password(tmp_path: Path) -> None:
 @given(parts=st.lists(st.characters(codec="utf-8", exclude_characters='"\\\n\r') | st.from_regex(r"(?s)\A\\.\Z")))
 def test_what_is_typed_in_quotation_marks(
     parts: list[str],
-    environment: StreamExecutionEnvironment,  # noqa: F811
+    jvm: Jvm,
 ) -> None:
     """Either both clients read the same password, or kafka-python is not asked."""
     typed = f'{SCRAM} required username="u" password="{"".join(parts)}";'

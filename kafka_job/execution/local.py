@@ -41,6 +41,7 @@ SETTINGS = {
     "web.rescale.enable": "false",
     "web.upload.dir": str(REFUSE_UPLOADS),
     "web.access-control-allow-origin": "",  # no page of another origin may read what it shows
+    "rest.async.store-duration": "3 s",  # at its end Flink waits so long for whoever has stopped the job through it
     "classloader.check-leaked-classloader": "false",  # else a good run ends with a stack trace of Kafka's AdminClient
     "metrics.fetcher.update-interval": "200",  # milliseconds; by default records_handed_on would see old numbers
     # The savepoint of a stop is the run's last checkpoint: no other one follows it.

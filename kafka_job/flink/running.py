@@ -17,6 +17,9 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 
+CLOSE_TIMEOUT = 30  # seconds
+
+
 class StoppedByOthers(Exception):
     """The job has ended, and it was not us who have ended it."""
 
@@ -102,4 +105,4 @@ def stop_with_savepoint(running: JobClient, folder: str, drain: bool, waiting: C
 
 def crash(running: JobClient) -> None:
     """End a job's Flink at once, without a savepoint, as where its process is killed. A job that has ended stays so."""
-    mini_cluster(running).closeAsync().get()
+    mini_cluster(running).closeAsync().get(CLOSE_TIMEOUT, java_class("java.util.concurrent.TimeUnit").SECONDS)
