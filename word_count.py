@@ -10,9 +10,9 @@ A row has the start of its window (UTC), a word, and its count, with tabs betwee
 
     2026-11-22T14:00:05Z    hello    3
 
-Two things make it fast. Lines go to Python in batches, since a call from Flink, which is Java, costs as much for one
-line as for 100,000. And the key is not a word but a shard, a group of words, since Flink has work to do for each key.
-If event time, watermark, window or key are new to you, begin with docs/tutorial.md.
+Two things make it fast. Lines go to Python in batches, since each call from Flink, which is Java, costs some 30
+microseconds, with one line as with 100,000. And the key is not a word but a shard, a group of words, since Flink has
+work to do for each key. (Event time, watermark, window and key are explained in docs/tutorial.md.)
 """
 
 import time
@@ -45,40 +45,32 @@ class Options(JobOptions):
     window: Annotated[int, "length of the windows in seconds"] = 5
 
 
-# A uid below is the name by which a checkpoint finds a step's state again; name() is for Flink's web UI alone.
-
-
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
-    """The picture: source, count, sink. It is only drawn here; nothing is read before `run` lets Flink execute it."""
-    lines = read_lines(environment, options, plan)  # b"hello hello", b"world"
-    batches = batch_lines(lines, options.window)  # b"hello hello\nworld\n": the lines of one window, not of two
+    """The picture: source, count, sink. Nothing is read before `run` executes it; the plan says where to begin."""
+    lines = read_lines(environment, options, plan)  # Row(b"hello hello"), Row(b"world")
+    batches = batch_lines(lines, options.window)  # b"hello hello\nworld\n": of one window; none waits past a checkpoint
     shards = count_batches(batches)  # (6, {"hello": 2}), (67, {"world": 1})
-    rows = count_windows(shards, options.window)  # "2026-11-22T14:00:05Z\thello\t2"
+    rows = count_windows(shards, options.window)  # "2026-11-22T14:00:05Z\thello\t2\n...": all rows of a shard, one text
     write_rows(rows, options.output)
 
 
 def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> DataStream:
-    """The values of the topic's records."""
-    source = (
-        KafkaSource.builder()
-        .set_bootstrap_servers(options.bootstrap_servers)
-        .set_topics(options.topic)
-        .set_group_id(options.group_id)
-    )
-    # The watermark: event time has come as far as the latest record's timestamp, less --max-delay.
+    """The values of the topic's records, as rows of one field: bytes, or null for a record without a value."""
+    source = KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
+    source.set_topics(options.topic).set_group_id(options.group_id)
+    # The watermark, how far event time has come: to a partition's latest record, less --max-delay. The slowest decides.
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
-    # The plan knows at which offsets this run begins and ends, and when a silent partition no longer holds others back.
+    # The plan adds the rest: offsets to begin and end at, a deserializer, a uid, when a silent partition is left out.
     return plan.read(environment, source, watermarks)
 
 
 def count_batches(batches: DataStream) -> KeyedStream:
     """Count the words of each batch, then bring the counts of a shard to one place."""
+    # name() is for Flink's web UI; by its uid() a checkpoint finds the state of a step again.
     words = batches.map(split).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
-    # Flink has no type for a Counter, so Python's pickle writes it down.
-    counts = words.flat_map(count_by_shard, output_type=Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()]))
-    counts.name("count in batch").uid("count-by-shard")
-    shards = counts.key_by(shard_of, key_type=Types.INT())
-    # In a restart Flink forgets how far event time had come; a late word would open its closed window again.
+    counts = words.flat_map(count_by_shard, output_type=COUNTS).name("count in batch").uid("count-by-shard")
+    shards = counts.key_by(lambda pair: pair[0], key_type=Types.INT())
+    # It puts the watermark into state. A restart would forget it, and a late word would open its closed window again.
     return keep_watermark(shards)
 
 
@@ -87,11 +79,13 @@ def split(batch: bytes) -> list[str]:
     return batch.decode("utf-8", errors="replace").split()
 
 
-ShardCounts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
+Counts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
+# The same for Flink, which has no type for a Counter: Python's pickle writes it down, as it does all without a type.
+COUNTS = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
 SHARDS = 128  # no more workers than this can share the count
 
 
-def count_by_shard(words: Iterable[str]) -> Iterable[ShardCounts]:
+def count_by_shard(words: Iterable[str]) -> Iterable[Counts]:
     """Each word once, with its count, in the shard that it always belongs to."""
     shards: dict[int, Counter[str]] = defaultdict(Counter)
     for word, count in Counter(words).items():
@@ -99,13 +93,9 @@ def count_by_shard(words: Iterable[str]) -> Iterable[ShardCounts]:
     return shards.items()
 
 
-def shard_of(counts: ShardCounts) -> int:
-    return counts[0]
-
-
 def count_windows(shards: KeyedStream, window: int) -> DataStream:
     """Add up the counts of a shard in each window of event time; rows come out when the watermark closes it."""
-    late = OutputTag("late")  # marks counts that come after that
+    late = OutputTag("late")  # marks counts whose window has closed
     rows = (
         shards.window(TumblingEventTimeWindows.of(Time.seconds(window)))
         .side_output_late_data(late)
@@ -113,36 +103,34 @@ def count_windows(shards: KeyedStream, window: int) -> DataStream:
         .name(f"count per {window} s window")
         .uid(f"count-in-{SHARDS}-shards")  # with another number of shards it is another state
     )
-    report_late(rows, late, lambda counts: counts[1].total())  # the number of late words is said at the end
+    report_late(rows, late, lambda pair: pair[1].total())  # the number of late words is said on stderr at the end
     return rows
 
 
-def add(left: ShardCounts, right: ShardCounts) -> ShardCounts:
+def add(left: Counts, right: Counts) -> Counts:
     """The counts of two batches, as one."""
-    counts = left[1].copy()
+    counts = left[1].copy()  # not changed, since objects are reused, see SETTINGS
     counts.update(right[1])
     return left[0], counts
 
 
 class MakeRows(ProcessWindowFunction):
-    """Makes a text of many rows of the one record that `add` has left; `add` itself does not know the window."""
+    """Turns the one record that `add` has left of a window into one text of rows; `add` does not know the window."""
 
-    def process(
-        self, shard: int, context: ProcessWindowFunction.Context, reduced: Iterable[ShardCounts]
-    ) -> Iterator[str]:
+    def process(self, shard: int, context: ProcessWindowFunction.Context, added: Iterable[Counts]) -> Iterator[str]:
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(context.window().start // 1000))
-        for _, counts in reduced:
+        for _, counts in added:
             yield "\n".join(f"{start}\t{word}\t{count}" for word, count in counts.items())
 
 
 def write_rows(rows: DataStream, folder: str | None) -> None:
     """Write rows to `folder`/DAY/counts-….tsv, or print them where no folder is given."""
     if not folder:
-        rows.print().set_parallelism(1).name("print").uid("print")  # with more, a number would stand before each row
+        rows.print().set_parallelism(1).name("print").uid("print")  # with more, a number would stand before each text
         return
     sink = (
         FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
-        .with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # no folder grows for ever
+        .with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # the day of writing
         .with_output_file_config(OutputFileConfig.builder().with_part_prefix("counts").with_part_suffix(".tsv").build())
         # Each checkpoint makes the files since the last one visible; by default they stay hidden for a minute.
         .with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
@@ -153,9 +141,9 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time.")
-    # What a checkpoint's state means: a run whose text differs, with other windows, does not go on from it.
+    # What the state in a checkpoint means: a run with another text, as with other windows, exits rather than go on.
     state = f"counts per window of {options.window} s in {SHARDS} shards"
-    run("word_count", build, options, state, SETTINGS)
+    run("word_count", build, options, state=state, settings=SETTINGS)
 
 
 if __name__ == "__main__":
