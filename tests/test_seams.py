@@ -43,7 +43,6 @@ from kafka_job.pipeline.report import report
 from kafka_job.pipeline.watermarks import keep_watermark
 from kafka_job.resume.folder import checkpoint_settings
 
-import pyflink.fn_execution
 import pytest
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -188,7 +187,9 @@ def test_functions_run_inside_the_jvm_without_beam(jvm: Jvm) -> None:
     with names.map(look_around, Types.STRING()).execute_and_collect() as found:
         assert [*found] == [f"{jvm.process.pid}|None|Beam is left out"]
     assert java_class("java.lang.System").getenv("PYTHONPATH").split(os.pathsep)[0] == str(HIDE_BEAM)
-    assert not pyflink.fn_execution.PYFLINK_CYTHON_ENABLED, "this process has found Beam"
+    from pyflink.fn_execution import PYFLINK_CYTHON_ENABLED  # here: it was imported when the JVM was started
+
+    assert not PYFLINK_CYTHON_ENABLED, "this process has found Beam"
 
 
 # --- environment.py -------------------------------------------------------------------------------------------------
