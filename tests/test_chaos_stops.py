@@ -39,7 +39,7 @@ def different_words(number: int) -> list[Record]:
 
 def slow_stop(folder: Path, seconds: float) -> Path:
     """The script, but it takes so long for each of the 128 shards of a window, when it writes them."""
-    rows = "        for _, counts in reduced:"
+    rows = "        for _, counts in added:"
     return edited(folder / "slow", rows, f"        time.sleep({seconds})\n{rows}")
 
 

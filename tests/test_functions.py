@@ -78,7 +78,7 @@ def test_a_hot_word_is_cheap() -> None:
     batches = [list(word_count.count_by_shard(words)) for _ in range(3)]
     assert all(len(pairs) <= word_count.SHARDS for pairs in batches)
     assert sum(len(counts) for _, counts in batches[0]) == 1_001
-    state: dict[int, word_count.ShardCounts] = {}
+    state: dict[int, word_count.Counts] = {}
     sizes = []
     for pairs in batches:
         for pair in pairs:
@@ -99,7 +99,6 @@ def test_counts_add_up() -> None:
     [
         (word_count.split, counts.split),
         (word_count.count_by_shard, counts.count_by_shard),
-        (word_count.shard_of, lambda counts: counts[0]),
         (word_count.add, counts.add_counts),
     ],
 )

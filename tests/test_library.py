@@ -9,9 +9,10 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from kafka_job import Plan, Stop
-from kafka_job.execution import local
+from kafka_job.execution import entry, local
 from kafka_job.flink import environment, failures, gateway
 from kafka_job.kafka import offsets
 from kafka_job.kafka.broker import Broker, Refused
@@ -20,6 +21,7 @@ from kafka_job.resume import plans
 
 import cloudpickle
 import pytest
+from py4j.protocol import Py4JNetworkError
 
 import word_count
 from support import ROOT
@@ -178,6 +180,12 @@ def test_any_other_failure_is_its_last_cause() -> None:
     java = "org.apache.flink.JobException: failed\n\tat a.b(C.java)\nCaused by: x.Y: first\nCaused by: No space left\n"
     assert failures.why_it_failed(java) == "No space left"
     assert failures.why_it_failed("no cause at all") == "no cause at all"
+
+
+def test_a_jvm_that_ends_while_the_broker_is_asked_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "check_kafka", mock.Mock(side_effect=Py4JNetworkError("no answer")))
+    with pytest.raises(SystemExit, match=r"^Flink's JVM has ended, killed or out of memory\. All of its log is in /"):
+        entry.check_set_up(mock.Mock(), None, on_cluster=False)
 
 
 def test_a_value_is_put_before_those_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

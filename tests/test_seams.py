@@ -187,6 +187,9 @@ def test_functions_run_inside_the_jvm_without_beam(jvm: Jvm) -> None:
     with names.map(look_around, Types.STRING()).execute_and_collect() as found:
         assert [*found] == [f"{jvm.process.pid}|None|Beam is left out"]
     assert java_class("java.lang.System").getenv("PYTHONPATH").split(os.pathsep)[0] == str(HIDE_BEAM)
+    from pyflink.fn_execution import PYFLINK_CYTHON_ENABLED  # here: it was imported when the JVM was started
+
+    assert not PYFLINK_CYTHON_ENABLED, "this process has found Beam"
 
 
 # --- environment.py -------------------------------------------------------------------------------------------------

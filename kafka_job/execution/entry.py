@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from kafka_job.execution.application import configuration_of_flink_run, is_taken_over, patiently
 from kafka_job.execution.cluster import submit
+from kafka_job.execution.failures import said_in_one_sentence
 from kafka_job.execution.job import Build, Job
 from kafka_job.execution.local import run_locally
 from kafka_job.execution.stop import Stop
@@ -96,7 +97,8 @@ def run(
 
 def check_set_up(job: Job, to_topic: str | None, on_cluster: bool) -> None:
     """Exit with one sentence where something is wrong."""
-    check_kafka(job.broker, {job.options.topic: "READ"} | ({to_topic: "WRITE"} if to_topic else {}))
+    with said_in_one_sentence():  # the JVM may end meanwhile
+        check_kafka(job.broker, {job.options.topic: "READ"} | ({to_topic: "WRITE"} if to_topic else {}))
     check_folders(job.options, on_cluster)
 
 
