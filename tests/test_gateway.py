@@ -17,11 +17,18 @@ def test_options_for_java_are_split_as_a_shell_does(monkeypatch: pytest.MonkeyPa
 def test_another_flink_of_the_machine_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONF_DIR", "LIB_DIR", "OPT_DIR", "PLUGINS_DIR", "ENV_JAVA_OPTS"):
         monkeypatch.setenv(f"FLINK_{name}", "/another/flink")
-    monkeypatch.setenv("HADOOP_CLASSPATH", "/another/flink/lib/one.jar")
     flinks = {name: value for name, value in gateway.environment(True).items() if name.startswith("FLINK_")}
     assert flinks.keys() == {"FLINK_CONF_DIR", "FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR"}
     assert all(Path(folder).parent == gateway.HOME for folder in flinks.values())
     assert not [part for part in gateway.command("/java") if "/another/flink" in part]
+
+
+def test_further_jars_are_behind_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HADOOP_CLASSPATH", "/more/one.jar:/more/two.jar")
+    [jars] = [part for part in gateway.command("/java") if "flink-dist" in part]
+    assert jars.endswith(":/more/one.jar:/more/two.jar")
+    monkeypatch.setenv("HADOOP_CLASSPATH", "")
+    assert not jars.startswith(":")
 
 
 def test_the_log_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:

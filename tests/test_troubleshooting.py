@@ -31,7 +31,7 @@ import broker
 import fetch
 from broker import free_port
 from conftest import PYFLINK, Cluster, Finished, Job, Topic, environment_with
-from support import ROOT, START, Record, expected_counts, get_json, lines, metric_total, read_files, wait_for
+from support import ROOT, START, Record, edited, expected_counts, get_json, lines, metric_total, read_files, wait_for
 from test_literal import copy_of_literal, where
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
@@ -499,13 +499,18 @@ def test_a_record_of_the_future_closes_all_windows(
 
 
 def test_rest_of_a_run_that_was_killed(
-    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """Rows that no checkpoint has committed are in hidden files; they may be deleted when no run writes there."""
+    """Rows that no checkpoint has committed are in hidden files; they may be deleted when no run writes there.
+
+    In a process of its own, which is killed: a job that ends in another way removes its file. No checkpoint comes in
+    between.
+    """
     topic = new_topic()
     output = tmp_path / "out"
     topic.produce(lines("first", "second", every=10_000))
-    job = start_job(*topic.arguments(), "--output", str(output))
+    script = edited(tmp_path / "without checkpoints", '"3 s"', '"1 h"')
+    job = start_process(*topic.arguments(), "--output", str(output), script=script)
     job.until(lambda: list(output.rglob(".counts-*.tsv.inprogress.*")), "a file in progress")
     job.end()
     [hidden] = output.rglob(".counts-*.inprogress.*")
