@@ -16,7 +16,6 @@ from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
-
 CLOSE_TIMEOUT = 30  # seconds
 
 
