@@ -18,7 +18,7 @@ from kafka_job.flink.application import go_on
 from kafka_job.flink.connector import find_connector
 from kafka_job.flink.environment import load_connector
 from kafka_job.kafka.broker import Broker
-from kafka_job.kafka.checks import check_kafka
+from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
 from kafka_job.options import JobOptions
 from kafka_job.terminal import say
@@ -85,6 +85,7 @@ def run(
             say_where_rows_go(options, live=False)
             submit(job, configuration)
         else:
+            check_addresses(broker)  # what can be said at once is said before the JVM starts
             check_folders(options, on_cluster)
             jvm = gateway.start(has_python=job.settings.get(MODE) == "thread")
             check_set_up(job, to_topic, on_cluster)
