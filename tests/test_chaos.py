@@ -140,7 +140,9 @@ def test_memory_that_runs_out_loses_nothing(
     assert read_files(tmp_path / "out") == expected_counts(records)
 
     words = [f"{number:06d}{'y' * 900_000}" for number in range(700)]
-    more = topic.produce(lines(*words, start=START + 60_000, every=1))
+    more = lines(*words, start=START + 60_000, every=1)
+    for first in range(0, len(more), 50):  # each has two minutes to get there
+        topic.produce(more[first : first + 50])
     ended = start_process(*arguments, JVM_ARGS="-Xmx512m").wait()
     assert ended.code == 1
     kept = ended.stderr.rpartition("the same command goes on with --checkpoint-dir ")[2].strip()
