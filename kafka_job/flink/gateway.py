@@ -186,10 +186,12 @@ def launch(has_python: bool) -> Jvm:
     with variables({PORT: str(port)}):
         get_gateway()
     if has_python:
+        beam = sys.modules.get("apache_beam")  # a notebook may have imported it
         sys.modules["apache_beam"] = None  # for Python, that is a module that is not there; PyFlink does without
         import pyflink.fn_execution  # noqa: F401
 
         del sys.modules["apache_beam"]
+        sys.modules.update({"apache_beam": beam} if beam else {})
     return jvm
 
 
