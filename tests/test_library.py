@@ -183,6 +183,8 @@ def test_any_other_failure_is_its_last_cause() -> None:
 
 
 def test_a_jvm_that_ends_while_the_broker_is_asked_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in ("check_addresses", "check_folders", "start_jvm"):
+        monkeypatch.setattr(entry, before, mock.Mock())
     monkeypatch.setattr(entry, "check_kafka", mock.Mock(side_effect=Py4JNetworkError("no answer")))
     with pytest.raises(SystemExit, match=r"^Flink's JVM has ended, killed or out of memory\. All of its log is in /"):
         entry.check_set_up(mock.Mock(), None, on_cluster=False)

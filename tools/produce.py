@@ -105,11 +105,11 @@ def check_broker(options: argparse.Namespace, access: dict[str, Any]) -> None:
     from kafka_job.kafka.checks import check_addresses, check_kafka
 
     broker = Broker(options.bootstrap_servers, options.kafka_config or {})
-    check_addresses(broker)  # where TLS is not what is spoken, kafka-python would wait without end
+    answering = check_addresses(broker)  # where TLS is not what is spoken, kafka-python would wait without end
     if not is_kafka(**access):
         # The client of Flink knows why.
         gateway.start(has_python=True)
-        check_kafka(broker, rights={})
+        check_kafka(broker, rights={}, answering=answering)
         sys.exit(f"The broker on {options.bootstrap_servers} lets in Flink's client, but not this program")
 
 

@@ -85,10 +85,8 @@ def run(
             say_where_rows_go(options, live=False)
             submit(job, configuration)
         else:
-            check_addresses(broker)  # what can be said at once is said before the JVM starts
-            check_folders(options, on_cluster)
-            jvm = gateway.start(has_python=job.settings.get(MODE) == "thread")
             check_set_up(job, to_topic, on_cluster)
+            jvm = start_jvm(job)
             live = options.live and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
             say_where_rows_go(options, live)
             run_locally(job, jvm, live, stop or Stop())
@@ -97,10 +95,18 @@ def run(
 
 
 def check_set_up(job: Job, to_topic: str | None, on_cluster: bool) -> None:
-    """Exit with one sentence where something is wrong."""
-    with said_in_one_sentence():  # the JVM may end meanwhile
-        check_kafka(job.broker, {job.options.topic: "READ"} | ({to_topic: "WRITE"} if to_topic else {}))
+    """Exit with one sentence where something is wrong; what can be said at once is said before the JVM starts."""
+    answering = check_addresses(job.broker)
     check_folders(job.options, on_cluster)
+    if not on_cluster:
+        start_jvm(job)
+    with said_in_one_sentence():  # the JVM may end meanwhile
+        check_kafka(job.broker, {job.options.topic: "READ"} | ({to_topic: "WRITE"} if to_topic else {}), answering)
+
+
+def start_jvm(job: Job) -> gateway.Jvm:
+    """The JVM of a local run, which the first call starts."""
+    return gateway.start(has_python=job.settings.get(MODE) == "thread")
 
 
 def check_folders(options: JobOptions, on_cluster: bool) -> None:

@@ -38,15 +38,15 @@ REASONS = {  # why a broker does not let us in: the first one of these Java exce
 }
 
 
-def check_kafka(broker: Broker, rights: Mapping[str, str]) -> None:
+def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | None = None) -> None:
     """Exit with one sentence where a broker or a topic is out of reach: Flink would wait for it in silence.
 
     Args:
         rights: what is done with which topic: {"input": "READ", "counts": "WRITE"}
+        answering: what `check_addresses` has said of the broker, where it was asked before.
     """
-    answering = check_addresses(broker)
     try:
-        with answering.admin() as admin:
+        with (answering or check_addresses(broker)).admin() as admin:
             check_way_in(admin, broker)
             for topic, right in rights.items():
                 check_topic(admin, broker, topic, right)
