@@ -166,8 +166,9 @@ class Terminal:
         """
         deadline = time.monotonic() + TIMEOUT
         sorted_rows = sort_rows(expected + "\n").removesuffix("\n")
-        end_of_line = re.compile(f"{pattern(sorted_rows).pattern}(?:\n|$)")
-        while not (found := end_of_line.match(self.printed)):
+        # With its line end, which may come later than the text: it must not be taken for the start of what follows.
+        whole_lines = re.compile(pattern(sorted_rows).pattern + ("\n" if expected else ""))
+        while not (found := whole_lines.match(self.printed)):
             if not self.running or time.monotonic() > deadline:
                 raise TimeoutError(f"expected:\n{expected}\nprinted:\n{self.printed}")
             self.read(1)
