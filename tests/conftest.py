@@ -1,6 +1,7 @@
 """Fixtures: a broker, topics of a test's own, the job as a process, and a standalone Flink cluster."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +50,8 @@ external_broker = next(
 )
 
 
-CHAOS_SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10_000))
+# Of the faults, and of the order of the tests; the workers of pytest-xdist, which are started later, have the same one.
+CHAOS_SEED = int(os.environ.setdefault("CHAOS_SEED", str(random.randrange(10_000))))
 CHAOS_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 
 
@@ -73,15 +76,39 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-@pytest.fixture(scope="session")
-def bootstrap_servers() -> Iterator[str]:
-    """The broker at $KAFKA_BOOTSTRAP_SERVERS or localhost:19092 where one is up, else an embedded one."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in any order, file by file: those with the most jobs first, so that no worker is left with them at last."""
+    order = random.Random(CHAOS_SEED)
+    order.shuffle(items)
+    jobs = Counter(item.path for item in items if "new_topic" in item.fixturenames)
+    files = dict.fromkeys(item.path for item in items)
+    place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -jobs[path]))}
+    items.sort(key=lambda item: place[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Before a worker of pytest-xdist starts: all of them share one broker."""
+    node.workerinput["broker"] = shared_broker(node.config)
+
+
+@functools.cache
+def shared_broker(config: pytest.Config) -> str:
+    """The address of a broker that ends with pytest."""
     if external_broker:
-        yield external_broker
-    else:
-        with embedded_broker() as broker:
-            wait_for_groups(broker)
-            yield broker.bootstrap_servers
+        return external_broker
+    running = contextlib.ExitStack()
+    config.add_cleanup(running.close)
+    broker = running.enter_context(embedded_broker())
+    wait_for_groups(broker)
+    return broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(pytestconfig: pytest.Config) -> str:
+    """The broker at $KAFKA_BOOTSTRAP_SERVERS or localhost:19092 where one is up, else an embedded one."""
+    worker = getattr(pytestconfig, "workerinput", None)
+    return worker["broker"] if worker else shared_broker(pytestconfig)
 
 
 def wait_for_groups(broker: Broker) -> None:
