@@ -76,8 +76,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+# A test that uses one of these is slow: it has a process, a broker, a cluster or a terminal of its own.
+SLOW = {"start_process", "own_broker", "stand_in", "doors", "in_terminal", "application", "running_cluster"}
+SLOW |= {"blind_cluster", "odd_cluster", "cluster_with_metrics"}
+USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
+
+
+@pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests in any order, file by file: those with the most jobs first, so that no worker is left with them at last."""
+    for item in items:
+        if SLOW & {*item.fixturenames} and item.path.name != USAGES:
+            item.add_marker("slow")
     order = random.Random(CHAOS_SEED)
     order.shuffle(items)
     jobs = Counter(item.path for item in items if "new_topic" in item.fixturenames)
@@ -374,7 +384,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], E
 
 @pytest.fixture
 def start_job(
-    tmp_path: Path, start_process: Callable[..., Job], engines: Callable[[], Engine]
+    tmp_path: Path, processes: Callable[..., Job], engines: Callable[[], Engine]
 ) -> Iterator[Callable[..., Job]]:
     """Starts a script with some arguments, in an empty folder, in a process that has Flink already.
 
@@ -394,7 +404,7 @@ def start_job(
         if with_library or any(not name.startswith("KAFKA_") for name in others):
             assert not slow, "not for a process of its own"
             assert not settings, "not for a process of its own"
-            return start_process(*arguments, script=script, **others)
+            return processes(*arguments, script=script, **others)
         job = {
             "script": str(script),
             "arguments": arguments,
@@ -412,8 +422,14 @@ def start_job(
 
 
 @pytest.fixture
-def start_process(tmp_path: Path) -> Iterator[Callable[..., Job]]:
-    """Starts `python word_count.py` with some arguments, in an empty folder; ended with the test.
+def start_process(processes: Callable[..., Job]) -> Callable[..., Job]:
+    """Starts `python word_count.py` with some arguments, as a user does: a test says why it needs that."""
+    return processes
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Starts scripts as processes of their own, in an empty folder; ended with the test.
 
     `through` is a command that runs it, as unshare does.
 
@@ -499,17 +515,35 @@ class Cluster:
         """A GET on Flink's REST API."""
         return get_json(f"http://localhost:{self.rest_port}{path}")
 
+    def ask(self, path: str, method: str, body: dict[str, Any] | None = None) -> Any:
+        """Another request to it; the answer, if any."""
+        url = f"http://localhost:{self.rest_port}{path}"
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode() if body else None, headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    def cancel(self, *jobs: str) -> None:
+        """Cancel jobs, as `flink cancel` does, in a tenth of its time; wait for their end."""
+        for job in jobs:
+            self.ask(f"/jobs/{job}", "PATCH")
+        for job in jobs:
+            wait_for(lambda job=job: self.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+
+    def stop_job(self, job: str, folder: Path, drain: bool = False) -> str:
+        """Stop a job with a savepoint in a folder, as `flink stop` does; the savepoint's path."""
+        asked = self.ask(f"/jobs/{job}/stop", "POST", {"targetDirectory": str(folder), "drain": drain})
+
+        def answer() -> Any:
+            found = self.rest(f"/jobs/{job}/savepoints/{asked['request-id']}")
+            return found["status"]["id"] == "COMPLETED" and found["operation"]
+
+        return wait_for(answer, "the savepoint")["location"]
+
     def cancel_all(self) -> None:
         """Cancel the jobs that still run."""
-
-        def left() -> list[str]:
-            ended = ("FINISHED", "CANCELED", "FAILED")
-            return [job["jid"] for job in self.rest("/jobs/overview")["jobs"] if job["state"] not in ended]
-
-        for job in left():
-            url = f"http://localhost:{self.rest_port}/jobs/{job}"
-            urllib.request.urlopen(urllib.request.Request(url, method="PATCH"), timeout=10).close()
-        wait_for(lambda: not left(), "the end of all jobs")
+        ended = ("FINISHED", "CANCELED", "FAILED")
+        self.cancel(*(job["jid"] for job in self.rest("/jobs/overview")["jobs"] if job["state"] not in ended))
 
     def flink(self, *arguments: str | Path, cwd: Path | None = None) -> Finished:
         """Run `flink` with some arguments."""

@@ -142,7 +142,7 @@ def test_flink_run_until_it_is_drained(cluster: Cluster, new_topic: Callable[...
         )
         wait_for(lambda closed=closed: read_rows(output) == closed, "the rows of the windows that are closed now")
     wait_for(lambda: topic.committed_records() == len(records), "all records in a checkpoint")
-    assert cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job).code == 0
+    cluster.stop_job(job, tmp_path / "savepoints", drain=True)
     assert read_rows(output) == expected_rows(records)
     names = " ".join(vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])
     for name in ("split into words", "count in batch", "top 10 per 5 s window", "write files"):
