@@ -27,7 +27,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from support import ROOT, SCRIPT, Record, get_json, wait_for
+from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -272,6 +272,18 @@ class Job:
             return condition()
 
         return wait_for(met, what, timeout)
+
+    def wait_for_checkpoint_of(self, records: int) -> None:
+        """Wait until so many records are read, and in a checkpoint."""
+        url = self.web_ui()
+        self.until(lambda: metric_total(url, "numRecordsIn", only="Source__") >= records, "all records read")
+        [job] = get_json(f"{url}/jobs")["jobs"]
+
+        def completed() -> int:
+            return get_json(f"{url}/jobs/{job['id']}/checkpoints")["counts"]["completed"]
+
+        before = completed()  # one more may have begun before all was read
+        self.until(lambda: completed() >= before + 2, "all records in a checkpoint")
 
     def java(self) -> int:
         """The id of the job's JVM."""

@@ -100,7 +100,7 @@ def test_late_words(new_topic: Callable[..., Topic], start_job: Callable[..., Jo
     job = start_job(*arguments, script=ENRICH)
     job.until(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
     topic.produce(lines("word3 word4 late"))
-    job.until(lambda: topic.committed_records() == 7, "the late words in a checkpoint")
+    job.wait_for_checkpoint_of(7)
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert ended.code == 0, ended.stderr

@@ -170,7 +170,7 @@ def test_stop(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tm
     topic.produce(
         [*good(["/late"] * 3), Record(b"late, and malformed", START), Record(b'{"page": "/"}', START + 6_000)]
     )
-    job.until(lambda: topic.committed_records() == 11, "the late records in a checkpoint")
+    job.wait_for_checkpoint_of(11)
     assert values_in(side) == [b"late, and malformed", b'{"page": "/"}'], "a checkpoint has not waited for the broker"
     job.process.send_signal(signal.SIGINT)
     ended = job.wait()

@@ -95,7 +95,7 @@ def test_late_words(new_topic: Callable[..., Topic], start_job: Callable[..., Jo
 
     topic.produce(lines("gone gone", start=START + 2_000))  # its windows end at 22:13:25 and 22:13:30
     topic.produce(lines("half", start=START + 7_000))  # its windows end at 22:13:30 and 22:13:35
-    job.until(lambda: topic.committed_records() == 5, "the late words in a checkpoint")
+    job.wait_for_checkpoint_of(5)
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert ended.code == 0, ended.stderr

@@ -83,7 +83,7 @@ def test_a_late_record_right_after_a_restart_is_late(
 
     topic.produce(lines("closed"))
     job = start_job(*arguments)
-    job.until(lambda: topic.committed_records() == len(records) + 1, "the offset of the late record")
+    job.wait_for_checkpoint_of(1)
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert ended.code == 0, ended.stderr

@@ -52,7 +52,7 @@ def test_kill(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tm
     output, folder = tmp_path / "out", tmp_path / "check"
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder), "--window", "100000"]
     job = start_job(*arguments, script=SQL)
-    job.until(lambda: topic.committed_records() == 2_000, "all records in a checkpoint")
+    job.wait_for_checkpoint_of(2_000)
     job.end()
     assert read_files(output) == {}
 
