@@ -27,7 +27,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for
+from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for, wait_for_checkpoint_of
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -84,15 +84,22 @@ USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a n
 
 @pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in any order, file by file: those with the most jobs first, so that no worker is left with them at last."""
+    """Tests in any order, file by file: those that take longest first, so that no worker is left with them at last.
+
+    A file is for one worker; those tests of it that need the cluster are for the one that has started it.
+    """
+    weight: Counter[Path] = Counter()
     for item in items:
-        if SLOW & {*item.fixturenames} and item.path.name != USAGES:
+        slow = bool(SLOW & {*item.fixturenames})
+        if slow and item.path.name != USAGES:
             item.add_marker("slow")
+        group = "cluster" if "running_cluster" in item.fixturenames else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+        weight[item.path] += 5 if slow else "new_topic" in item.fixturenames
     order = random.Random(CHAOS_SEED)
     order.shuffle(items)
-    jobs = Counter(item.path for item in items if "new_topic" in item.fixturenames)
     files = dict.fromkeys(item.path for item in items)
-    place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -jobs[path]))}
+    place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -weight[path]))}
     items.sort(key=lambda item: place[item.path])
 
 
@@ -273,17 +280,18 @@ class Job:
 
         return wait_for(met, what, timeout)
 
+    def id(self) -> str:
+        """The id of the job."""
+        [job] = get_json(f"{self.web_ui()}/jobs")["jobs"]
+        return job["id"]
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric."""
+        return metric_total(self.web_ui(), self.id(), name)
+
     def wait_for_checkpoint_of(self, records: int) -> None:
         """Wait until so many records are read, and in a checkpoint."""
-        url = self.web_ui()
-        self.until(lambda: metric_total(url, "numRecordsIn", only="Source__") >= records, "all records read")
-        [job] = get_json(f"{url}/jobs")["jobs"]
-
-        def completed() -> int:
-            return get_json(f"{url}/jobs/{job['id']}/checkpoints")["counts"]["completed"]
-
-        before = completed()  # one more may have begun before all was read
-        self.until(lambda: completed() >= before + 2, "all records in a checkpoint")
+        wait_for_checkpoint_of(records, self.web_ui(), self.id())
 
     def java(self) -> int:
         """The id of the job's JVM."""
@@ -481,6 +489,7 @@ class Cluster:
             "taskmanager.numberOfTaskSlots": slots,
             "heartbeat.interval": 2000,
             "heartbeat.timeout": 10000,
+            "execution.checkpointing.interval": "500 ms",  # a test waits for what a checkpoint brings
             # Python processes are called through Beam, whose gRPC at times logs a stack trace to where rows go.
             "env.java.opts.taskmanager": "-Djava.util.logging.config.file=/dev/null",
             **(settings or {}),
@@ -526,6 +535,10 @@ class Cluster:
     def rest(self, path: str) -> Any:
         """A GET on Flink's REST API."""
         return get_json(f"http://localhost:{self.rest_port}{path}")
+
+    def wait_for_checkpoint_of(self, records: int, job: str) -> None:
+        """Wait until a job has read so many records, and has them in a checkpoint."""
+        wait_for_checkpoint_of(records, f"http://localhost:{self.rest_port}", job)
 
     def ask(self, path: str, method: str, body: dict[str, Any] | None = None) -> Any:
         """Another request to it; the answer, if any."""

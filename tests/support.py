@@ -174,17 +174,30 @@ def get_json(url: str) -> Any:
         return json.load(response)
 
 
-def metric_total(web_ui: str, name: str, only: str = "") -> float:
-    """The sum of a metric, over all subtasks of the one job that runs there, and its operators, or `only` such ones."""
-    job = get_json(f"{web_ui}/jobs")["jobs"][0]["id"]
+def metric_total(rest: str, job: str, name: str, only: str = "") -> float:
+    """The sum of a metric, over all subtasks of a job's operators, or those whose names begin with `only`."""
     total = 0.0
-    for vertex in get_json(f"{web_ui}/jobs/{job}")["vertices"]:
-        metrics = f"{web_ui}/jobs/{job}/vertices/{vertex['id']}/subtasks/metrics"
+    for vertex in get_json(f"{rest}/jobs/{job}")["vertices"]:
+        metrics = f"{rest}/jobs/{job}/vertices/{vertex['id']}/subtasks/metrics"
         for metric in get_json(metrics):
             if metric["id"].rpartition(".")[2] == name and metric["id"].startswith(only):
                 found = get_json(f"{metrics}?get={urllib.parse.quote(metric['id'])}")
                 total += sum(one["sum"] for one in found)
     return total
+
+
+def wait_for_checkpoint_of(records: int, rest: str, job: str) -> None:
+    """Wait until a job has read so many records since its start, and has them in a checkpoint.
+
+    Its group knows of them only up to ten seconds later, where no more records come.
+    """
+    wait_for(lambda: metric_total(rest, job, "numRecordsIn", only="Source__") >= records, "all records read")
+
+    def completed() -> int:
+        return get_json(f"{rest}/jobs/{job}/checkpoints")["counts"]["completed"]
+
+    before = completed()  # one more may have begun before all was read
+    wait_for(lambda: completed() >= before + 2, "all records in a checkpoint")
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

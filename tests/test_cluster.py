@@ -69,7 +69,7 @@ def test_flink_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic]
     job = job_id(cluster.flink("run", "--detached", "-p", "2", *run))
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
     topic.produce(lines("late word"))
-    wait_for(lambda: topic.committed_records() == 8, "the late record in a checkpoint")
+    cluster.wait_for_checkpoint_of(8, job)
     before = cluster.printed()
     assert cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job).code == 0
     assert read_files(output) == expected_counts(records)
@@ -87,7 +87,7 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     for number, parallelism in enumerate([1, 3, 2]):
         records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
         job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
-        wait_for(lambda read=600 * (number + 1): topic.committed_records() == read, "all records in a checkpoint")
+        cluster.wait_for_checkpoint_of(600, job)
         restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
     assert read_files(output) == {}, "the window has closed"
     closing = [line for partition in range(3) for line in lines("x", start=START + 200_000_000, partition=partition)]
@@ -143,7 +143,7 @@ def test_rocksdb_by_configuration_alone(cluster: Cluster, new_topic: Callable[..
     place = ["-D", f"execution.checkpointing.dir={folder.as_uri()}"]
     run = ["--python", SCRIPT, "--output", str(tmp_path / "out"), "--window", "1000", *topic.arguments()]
     job = job_id(cluster.flink("run", "--detached", *rocksdb, *place, *run))
-    wait_for(lambda: topic.committed_records() == 400, "all records in a checkpoint")
+    cluster.wait_for_checkpoint_of(400, job)
     assert cluster.rest(f"/jobs/{job}/checkpoints/config")["state_backend"] == "EmbeddedRocksDBStateBackend"
     cluster.cancel(job)
     [last] = checkpoints(folder)
@@ -161,7 +161,7 @@ def test_a_savepoint_of_another_topic_is_refused(
     topic.produce(lines("one"))
     run = ["--python", SCRIPT, "--output", str(tmp_path / "out")]
     job = job_id(cluster.flink("run", "--detached", *run, *topic.arguments()))
-    wait_for(lambda: topic.committed_records() == 1, "the record in a checkpoint")
+    cluster.wait_for_checkpoint_of(1, job)
     savepoint = cluster.stop_job(job, tmp_path / "savepoints")
     refused = cluster.flink("run", "-s", savepoint, *run, *other.arguments())
     assert refused.code != 0
@@ -224,7 +224,7 @@ def test_a_window_that_does_not_fit_into_the_memory_of_the_job_manager(
     )
     run = ["--python", SCRIPT, "--output", str(tmp_path / "out"), *topic.arguments()]
     job = job_id(cluster.flink("run", "--detached", *run))
-    wait_for(lambda: topic.committed_records() == len(records), "all records in a checkpoint")
+    cluster.wait_for_checkpoint_of(len(records), job)
     checkpoint = cluster.rest(f"/jobs/{job}/checkpoints")["latest"]["completed"]
     assert checkpoint["state_size"] > 5 * 2**20, "it would fit"
     topic.produce(lines("closing", start=START + 10_000))

@@ -14,7 +14,6 @@ from support import (
     Record,
     expected_counts,
     lines,
-    metric_total,
     own_job,
     parse_rows,
     random_lines,
@@ -142,7 +141,7 @@ def test_out_of_order_beyond_max_delay_is_dropped_and_said(
     counted += topic.produce([Record(b"\xff", START + 20_000)])
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(counted[:-1]), "the rows of the other windows")
     metrics = {"lateWords": 2, "nullValues": 1, "invalidLines": 1}
-    wait_for(lambda: {name: metric_total(job.web_ui(), name) for name in metrics} == metrics, "the metrics")
+    wait_for(lambda: {name: job.metric(name) for name in metrics} == metrics, "the metrics")
 
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()

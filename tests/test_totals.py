@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Cluster, Job, Topic
-from support import ROOT, START, TOTALS, Record, checkpoints, get_json, lines, random_lines, wait_for
+from support import ROOT, START, TOTALS, Record, checkpoints, get_json, lines, random_lines
 from test_cluster import job_id
 
 
@@ -97,7 +97,7 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     for number, parallelism in enumerate([1, 3, 2]):
         records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
         job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
-        wait_for(lambda read=600 * (number + 1): topic.committed_records() == read, "all records in a checkpoint")
+        cluster.wait_for_checkpoint_of(600, job)
         restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
     job_id(cluster.flink("run", *restore, *run, "--bounded"))
     assert last_totals(tmp_path / "out") == expected_totals(records)

@@ -31,7 +31,7 @@ import broker
 import fetch
 from broker import free_port
 from conftest import PYFLINK, Cluster, Finished, Job, Topic, environment_with
-from support import ROOT, START, Record, edited, expected_counts, get_json, lines, metric_total, read_files, wait_for
+from support import ROOT, START, Record, edited, expected_counts, get_json, lines, read_files, wait_for
 from test_literal import copy_of_literal, where
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
@@ -499,7 +499,7 @@ def test_a_record_of_the_future_closes_all_windows(
     job = start_job(*topic.arguments(), "--output", str(tmp_path / "out"))
     job.until(lambda: read_files(tmp_path / "out") == expected_counts(records[:1]), "the row of the closed window")
     topic.produce(lines("next", start=START + 5_000))
-    job.until(lambda: metric_total(job.web_ui(), "lateWords") == 1, "the late word in the metric")
+    job.until(lambda: job.metric("lateWords") == 1, "the late word in the metric")
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert "Words that came after their windows had closed, not counted (--max-delay): 1\n" in ended.stderr

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, time, timezone
 
 from conftest import Job, Topic
-from support import ROOT, Counts, Record, get_json, metric_total, parse_rows, wait_for
+from support import ROOT, Counts, Record, get_json, parse_rows, wait_for
 
 TABLE = (ROOT / "docs" / "tutorial.md").read_text("utf-8").partition("<!-- table: tests/test_watermarks.py -->")[2]
 ROWS = re.findall(r"^\| `(.+?)` \| ([\d:]+) \| ([\d:.]+) \| (.*?) ?\|$", TABLE.partition("\n\n")[0], re.MULTILINE)
@@ -50,6 +50,6 @@ def test_table_record_by_record(new_topic: Callable[..., Topic], start_job: Call
         topic.produce([Record(line.encode(), milliseconds(clock))])
         counts |= counts_in(outcome)
         expected = (offset, milliseconds(after), counts)
-        wait_for(lambda e=expected: (metric_total(web_ui, "currentOffset"), watermark(), rows()) == e, str(expected))
+        wait_for(lambda e=expected: (job.metric("currentOffset"), watermark(), rows()) == e, str(expected))
     job.process.send_signal(signal.SIGINT)
     assert "not counted (--max-delay): 1\n" in job.wait().stderr
