@@ -39,8 +39,7 @@ from kafka_job.flink.rest import get_json
 from kafka_job.flink.rows import number_steps_anew, raw_values, values_of_query
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.checks import closed_connections
-from kafka_job.pipeline.report import report
-from kafka_job.pipeline.watermarks import keep_watermark
+from kafka_job.pipeline.steps import keep_watermark, report
 from kafka_job.resume.folder import checkpoint_settings
 
 import pytest

@@ -1,7 +1,8 @@
 """Operators in Java, for what a Python function is not told: that a checkpoint begins, and that the job ends.
 
-Flink compiles the sources beside this file when the job starts, with the compiler that it uses for SQL; no Java
-compiler is to be installed. The source text is part of the job, so a cluster needs nothing of this folder.
+Flink compiles the sources beside this file when the job starts, with the compiler that it uses for SQL, Janino, which
+wants raw types; the arguments of a constructor are those that Flink passes. No Java compiler is to be installed. The
+source text is part of the job, so a cluster needs nothing of this folder.
 
 Leans on: GeneratedOperator and its factory, which are Flink SQL's; transformations added to Java's environment; Java's
 stream behind PyFlink's.
@@ -24,7 +25,6 @@ def through_operator(
     """A stream through one of the operators of this folder, with as many subtasks as the stream has.
 
     Args:
-        class_name: of the operator; its file is CLASS_NAME.java.
         constants: what the operator's constructor is given, values that Java can serialize.
         uid: of the operator, for checkpoints; with spaces for dashes it is the operator's name, too.
         output_type: of what comes out; None: that of the stream.
@@ -65,11 +65,6 @@ def stream_of(before: JavaObject, transformation: JavaObject) -> DataStream:
     """The stream that comes out of a transformation; `before`: Java's stream that goes in."""
     data_stream = java_class("org.apache.flink.streaming.api.datastream.DataStream")
     return DataStream(data_stream(before.getExecutionEnvironment(), transformation))
-
-
-def as_plain(stream: KeyedStream) -> DataStream:
-    """A keyed stream, taken for one without keys; its records stay where they are."""
-    return DataStream(stream._j_data_stream)
 
 
 def keyed_as_before(stream: DataStream, before: KeyedStream) -> KeyedStream:

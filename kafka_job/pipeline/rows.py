@@ -18,10 +18,7 @@ def utc(milliseconds: int) -> str:
 
 
 def write_rows(rows: DataStream, folder: str | None) -> None:
-    """Write rows to `folder`/DAY/counts-….tsv, or print them where no folder is given.
-
-    This is `write_rows` of word_count.py, where each step is explained.
-    """
+    """Write rows to `folder`/DAY/counts-….tsv, or print them; see `write_rows` of word_count.py."""
     if not folder:
         rows.print().set_parallelism(1).name("print").uid("print")
         return
@@ -50,11 +47,9 @@ def write_to_topic(
     """Write each value as a record to a topic, on the broker that the job reads from.
 
     Args:
-        schema: how a value becomes bytes.
         properties: of Kafka's producer.
         transactional_ids: what the names of this job's transactions begin with, the same in each of its runs, another
             in other jobs; each value is then written exactly once. None: at least once.
-        name, uid: of the step.
     """
     to_topic = KafkaRecordSerializationSchema.builder().set_topic(topic).set_value_serialization_schema(schema).build()
     builder = KafkaSink.builder().set_bootstrap_servers(plan.broker.bootstrap_servers).set_record_serializer(to_topic)

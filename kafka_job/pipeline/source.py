@@ -1,7 +1,4 @@
-"""Where a run begins to read a topic, and where it ends; and the source that does so.
-
-All offsets are known before the job starts. Left to Flink, 'latest' would mean something else after a restart.
-"""
+"""Where a run begins to read a topic, and where it ends; and the source that does so."""
 
 from dataclasses import dataclass
 
@@ -13,12 +10,7 @@ from kafka_job.options import JobOptions
 
 from pyflink.common import Duration, WatermarkStrategy
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.datastream.connectors.kafka import (
-    KafkaOffsetsInitializer,
-    KafkaSource,
-    KafkaSourceBuilder,
-    KafkaTopicPartition,
-)
+from pyflink.datastream.connectors import kafka
 
 SOURCE_UID = "kafka-source"
 
@@ -34,12 +26,10 @@ class Plan:
     bounded: bool = False  # whether Flink ends the job at `end`; a local run does that itself
     # Seconds until a partition without records no longer holds windows back; 0: never, as where partitions have an end.
     idle_timeout: int = 0
-    source_uid: str = (
-        SOURCE_UID  # the source's name in checkpoints; another one after a checkpoint, see resume/plans.py
-    )
+    source_uid: str = SOURCE_UID  # its name in checkpoints; another one after a checkpoint, see resume/plans.py
 
     def read(
-        self, environment: StreamExecutionEnvironment, source: KafkaSourceBuilder, watermarks: WatermarkStrategy
+        self, environment: StreamExecutionEnvironment, source: kafka.KafkaSourceBuilder, watermarks: WatermarkStrategy
     ) -> DataStream:
         """The records' values, as rows of one field, line: bytes, or null for a null value (a tombstone).
 
@@ -56,7 +46,7 @@ class Plan:
         lines = environment.from_source(source.build(), watermarks, f"Kafka topic {self.topic}")
         return lines.uid(self.source_uid)
 
-    def _configure(self, source: KafkaSourceBuilder) -> None:
+    def _configure(self, source: kafka.KafkaSourceBuilder) -> None:
         # Partitions that are added are found in so many milliseconds, by default in 5 minutes; never where all have an
         # end, since one that is added has none.
         source.set_property("partition.discovery.interval.ms", "10000" if self.end is None else "-1")
@@ -65,10 +55,9 @@ class Plan:
         source.set_property("max.partition.fetch.bytes", "262144")
         # By default records of transactions that were given up are read, too.
         source.set_property("isolation.level", "read_committed")
-        properties = self.broker.properties
-        if "client.id" in properties:  # Flink's clients need names of their own, which begin with this one
-            source.set_property("client.id.prefix", properties["client.id"])
-        set_properties(source, properties)
+        if "client.id" in self.broker.properties:  # Flink's clients need names of their own, which begin with this one
+            source.set_property("client.id.prefix", self.broker.properties["client.id"])
+        set_properties(source, self.broker.properties)
         source.set_value_only_deserializer(raw_values("line"))
         source.set_starting_offsets(self._initializer(self.start))
         if self.end is not None:
@@ -76,23 +65,14 @@ class Plan:
             set_end = source.set_bounded if self.bounded else source.set_unbounded
             set_end(self._initializer(self.end))
 
-    def _initializer(self, offsets: Offsets) -> KafkaOffsetsInitializer:
-        return KafkaOffsetsInitializer.offsets(
-            {KafkaTopicPartition(self.topic, partition): offset for partition, offset in offsets.items()}
-        )
+    def _initializer(self, offsets: Offsets) -> kafka.KafkaOffsetsInitializer:
+        by_partition = {kafka.KafkaTopicPartition(self.topic, number): offset for number, offset in offsets.items()}
+        return kafka.KafkaOffsetsInitializer.offsets(by_partition)
 
 
 def read_lines(environment: StreamExecutionEnvironment, options: JobOptions, plan: Plan) -> DataStream:
-    """The topic's lines, as `Plan.read` has them, with the timestamps of their records, and watermarks between them.
-
-    This is `read_lines` of word_count.py, where each step is explained.
-    """
-    source = (
-        KafkaSource.builder()
-        .set_bootstrap_servers(options.bootstrap_servers)
-        .set_topics(options.topic)
-        .set_group_id(options.group_id)
-    )
-    return plan.read(
-        environment, source, WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
-    )
+    """The topic's lines, as `Plan.read` has them; see `read_lines` of word_count.py."""
+    source = kafka.KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
+    source.set_topics(options.topic).set_group_id(options.group_id)
+    watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
+    return plan.read(environment, source, watermarks)
