@@ -1,22 +1,24 @@
-"""A run on the cluster of 'flink run'."""
+"""A run on the cluster of 'flink run'; or in application mode, as on Kubernetes, where a JobManager runs the script."""
 
 import contextlib
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
+from typing import TypeVar
 
-from kafka_job.execution.application import has_high_availability, in_application_mode, patiently
-from kafka_job.execution.failures import said_in_one_sentence
-from kafka_job.execution.job import RESTARTS, Job
-from kafka_job.flink.rest import get_json
+from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
+from kafka_job.flink.environment import configuration_of, create_environment, has_taken_over
+from kafka_job.flink.running import get_json
 from kafka_job.kafka.offsets import TopicOffsets, ask_for_offsets, check_group
 from kafka_job.pipeline.source import Plan
 from kafka_job.resume.folder import taken
 from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in
+from kafka_job.terminal import say
 
 INTERVAL = "execution.checkpointing.interval"
 DIRECTORY = "execution.checkpointing.dir"
@@ -27,6 +29,41 @@ LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # the Kubernetes operator's word 
 # A bounded job has an end, for which somebody may wait: a minute of tries.
 FEWER_RESTARTS = {"restart-strategy.exponential-delay.attempts-before-reset-backoff": "10"}
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
+PAUSE = 10  # seconds between two looks at what is wrong
+Result = TypeVar("Result")
+
+
+def configuration_of_flink_run() -> dict[str, str]:
+    """Flink's configuration as its config.yaml and the flags of 'flink run' have it."""
+    return configuration_of(create_environment({}))
+
+
+def in_application_mode(configuration: Mapping[str, str]) -> bool:
+    """Whether a JobManager runs the script, and its cluster this job alone, as on Kubernetes."""
+    return configuration.get("execution.target") == "embedded"
+
+
+def is_taken_over(configuration: Mapping[str, str]) -> bool:
+    """Whether a JobManager has taken over the job, and runs the script once more.
+
+    The job goes on with what it was started with, whatever has become of a file or a topic since.
+    """
+    return in_application_mode(configuration) and has_taken_over(create_environment({}))
+
+
+def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> Result:
+    """What `check` returns. In application mode it is called again, PAUSE seconds later, as long as it exits.
+
+    Nobody sits at a terminal there, and Flink would take a script that exits for a job that has failed for good.
+    """
+    while True:
+        try:
+            return check()
+        except SystemExit as error:
+            if not in_application_mode(configuration):
+                raise
+            say(f"{error} (looking again every {PAUSE} seconds)")
+        time.sleep(PAUSE)
 
 
 def submit(job: Job, configuration: Mapping[str, str]) -> None:
@@ -44,11 +81,7 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, Recovery]]:
-    """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it.
-
-    Raises:
-        SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
-    """
+    """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it."""
     options, savepoint = job.options, configuration.get(SAVEPOINT)
     if options.checkpoint_dir:
         refuse_beside_folder(job, configuration)
@@ -70,7 +103,8 @@ def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, 
 
 def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
     """Exit with one sentence where a cluster has something else to go on from, or keeps nothing."""
-    if in_application_mode(configuration) and has_high_availability(configuration):
+    high_availability = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
+    if in_application_mode(configuration) and high_availability.upper() != "NONE":
         sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if SAVEPOINT in configuration:
         sys.exit(f"-s {configuration[SAVEPOINT]} names where to go on from, {WITHOUT_FOLDER}")
@@ -79,11 +113,7 @@ def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
 
 
 def ask_broker(job: Job) -> TopicOffsets:
-    """What the broker says of the topic, and of the group, which can be committed to.
-
-    Raises:
-        SystemExit: it does not answer, or it cannot.
-    """
+    """What the broker says of the topic, and of the group; exits with one sentence where it does not, or refuses."""
     with said_in_one_sentence():
         topic = ask_for_offsets(job.broker, job.options.topic, job.options.group_id)
         check_group(job.broker, job.options.topic, job.options.group_id, topic)
@@ -106,10 +136,7 @@ def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     """Settings for checkpoints of any size, that are there when they are needed.
 
     Where nothing is configured they stay in the memory of the JobManager. There, the first one in which the state of a
-    subtask has more than 5 MB fails, and so does the job.
-
-    Raises:
-        SystemExit: nothing is configured, and this machine is not that of the cluster.
+    subtask has more than 5 MB fails, and so does the job. Exits with one sentence where the cluster is elsewhere.
     """
     configured = configuration_of_cluster(configuration) | configuration
     if {DIRECTORY, OLD_DIRECTORY} & configured.keys():

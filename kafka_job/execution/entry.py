@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from kafka_job.execution.application import configuration_of_flink_run, is_taken_over, patiently
-from kafka_job.execution.cluster import submit
-from kafka_job.execution.failures import said_in_one_sentence
-from kafka_job.execution.job import Build, Job
+from kafka_job.execution.cluster import configuration_of_flink_run, is_taken_over, patiently, submit
+from kafka_job.execution.job import Build, Job, said_in_one_sentence
 from kafka_job.execution.local import run_locally
 from kafka_job.execution.stop import Stop
 from kafka_job.flink import gateway
-from kafka_job.flink.application import go_on
 from kafka_job.flink.connector import find_connector
-from kafka_job.flink.environment import load_connector
+from kafka_job.flink.environment import go_on, load_connector
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
@@ -55,7 +52,8 @@ def run(
 ) -> None:
     """Run a job, on the cluster of 'flink run' or else in this process, until it ends or is stopped.
 
-    In this process Flink is started by the first call; there can be one after the other.
+    Where something is wrong, one sentence says what, and what to do, as the message of a SystemExit. In this process
+    Flink is started by the first call; there can be one after the other.
 
     Args:
         name: what Flink calls it; another one is another job, to a JobManager that takes over.
@@ -66,9 +64,6 @@ def run(
         settings: Flink's configuration, where it is to be another one than SETTINGS.
         to_topic: a topic that the job writes to, if it does.
         stop: asks a run in this process to stop, as Ctrl-C does.
-
-    Raises:
-        SystemExit: something is wrong; one sentence says what, and what to do.
     """
     on_cluster = gateway.under_flink_run()
     configuration = configuration_of_flink_run() if on_cluster else {}
@@ -111,18 +106,15 @@ def start_jvm(job: Job) -> gateway.Jvm:
 
 def check_folders(options: JobOptions, on_cluster: bool) -> None:
     """Exit with one sentence where files could not be written; other machines' folders are for Flink to check."""
-    for option, folder in (("--output", options.output), ("--checkpoint-dir", options.checkpoint_dir)):
-        if folder and ("://" not in folder or (folder.startswith("file://") and not on_cluster)):
-            check_folder(option, Path(folder.removeprefix("file://")))
-
-
-def check_folder(option: str, folder: Path) -> None:
-    """Exit with one sentence where files could not be written. `option`: the flag that has named the folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: {option} PATH")
+    for option, name in (("--output", options.output), ("--checkpoint-dir", options.checkpoint_dir)):
+        if not name or ("://" in name and (on_cluster or not name.startswith("file://"))):
+            continue
+        folder = Path(name.removeprefix("file://"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: {option} PATH")
 
 
 def say_where_rows_go(options: JobOptions, live: bool) -> None:

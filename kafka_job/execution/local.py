@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kafka_job.execution.failures import said_in_one_sentence
-from kafka_job.execution.job import RESTARTS, Job
+from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
 from kafka_job.execution.stop import Stop
 from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import REFUSE_UPLOADS, Jvm, to_stdout
@@ -23,9 +22,6 @@ from kafka_job.terminal import say
 
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import JobClient
-
-PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
-STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 
 SETTINGS = {
     "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
@@ -54,10 +50,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
     """Run a job until all is read that it should read, or until Ctrl-C, SIGTERM or SIGHUP, or until `stop` asks for it.
 
     Either way the job is stopped with a savepoint, which has its state and its offsets, and its open windows are
-    written. (A bounded job that Flink ends by itself leaves no state to go on from.)
-
-    Args:
-        live: whether rows are shown as a table.
+    written. `live`: whether rows are shown as a table.
     """
     options = job.options
     settings = {**RESTARTS, **SETTINGS, **job.settings}
@@ -76,14 +69,17 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         topic = ask_for_offsets(job.broker, options.topic, options.group_id)
         plan, recovery = plan_in(folder, options, job.broker, topic, job.state)
         stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
-        say_where_web_ui_is(running)
+        with contextlib.suppress(Py4JJavaError):  # it has ended already
+            say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
         try:
             with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
                 all_read = wait_for_end(running, plan, stop)
                 leave_open = options.no_drain and not all_read
-                savepoint = stop_job(running, folder, drain=not leave_open)
+                savepoint = flink.stop_with_savepoint(running, folder, drain=not leave_open)
         finally:
-            end(running, jvm)
+            with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
+                flink.crash(running)
+                jvm.wait_for_output()
         commit(job, plan.start | checkpoint_offsets(savepoint, plan.topic))
         if not all_read:
             windows = f"in {savepoint.removeprefix('file:')}" if leave_open else "written"
@@ -92,10 +88,9 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
 
 @contextlib.contextmanager
 def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
-    """A folder for checkpoints; without a name one that goes with the run, if the run ends well.
+    """A folder for checkpoints; without a name one that goes with the run in the `with` block, if that ends well.
 
-    Raises:
-        SystemExit: the run in the `with` block ends with a sentence; where to go on is added to it.
+    Where it ends with a sentence, the one that says how to go on is added.
     """
     if name:
         yield Path(name).resolve()
@@ -128,7 +123,7 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
     checkpoint, handed_on = None, 0
     while not stop.wait(0.05):
         if flink.has_ended(running):
-            sys.exit(STOPPED_BY_OTHERS)
+            sys.exit(flink.STOPPED_BY_OTHERS)
         now = time.monotonic()
         if plan.end is None or now < next_look:
             continue
@@ -157,49 +152,8 @@ def has_read_all(plan: Plan, checkpoint: str) -> bool:
     return all(read[partition] >= offset for partition, offset in plan.end.items())
 
 
-def stop_job(running: JobClient, folder: Path, drain: bool) -> str:
-    """Stop a job with a savepoint in `folder`, however long that takes; the savepoint's URI.
-
-    Args:
-        drain: whether to close all windows before.
-
-    Raises:
-        Py4JJavaError: the job has failed.
-        SystemExit: it has ended in another way.
-    """
-    said = time.monotonic()
-
-    def say_that_it_takes_long() -> None:
-        nonlocal said
-        if time.monotonic() > said + PROGRESS:
-            say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
-            said = time.monotonic()
-
-    try:
-        return flink.stop_with_savepoint(running, f"file://{folder}", drain, say_that_it_takes_long)
-    except flink.StoppedByOthers:
-        sys.exit(STOPPED_BY_OTHERS)
-
-
-def end(running: JobClient, jvm: Jvm) -> None:
-    """End what still runs of a job, and wait for all that it has printed; then the next one may begin."""
-    with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
-        flink.crash(running)
-        jvm.wait_for_output()
-
-
-def say_where_web_ui_is(running: JobClient) -> None:
-    """Print the address of Flink's web UI, unless the job has ended already."""
-    with contextlib.suppress(Py4JJavaError):
-        say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
-
-
 def commit(job: Job, offsets: Offsets) -> None:
-    """Commit what was read; the rows are written.
-
-    Raises:
-        SystemExit: that cannot be done.
-    """
+    """Commit what was read, since the rows are written; exits with one sentence where that cannot be done."""
     options = job.options
     try:
         commit_offsets(job.broker, options.topic, options.group_id, offsets)

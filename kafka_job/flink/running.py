@@ -1,26 +1,35 @@
 """A job that runs on our own Flink: ask it, stop it, end it.
 
 Leans on: the mini cluster behind the client of a job; the Java client, where PyFlink calls methods that are no longer
-there (stop_with_savepoint).
+there (stop_with_savepoint); the names of metrics, here and in execution/live.py.
 """
 
 import contextlib
+import json
+import sys
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Iterator
 from http.client import HTTPException
+from pathlib import Path
+from typing import Any
 
 from kafka_job.flink.java import java_class, private
-from kafka_job.flink.rest import get_json
+from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 CLOSE_TIMEOUT = 30  # seconds
+PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
+STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 
 
-class StoppedByOthers(Exception):
-    """The job has ended, and it was not us who have ended it."""
+def get_json(url: str, timeout: float = 10) -> Any:
+    """What Flink's REST API answers within `timeout` seconds; raises OSError, HTTPException or ValueError: nothing."""
+    with urllib.request.urlopen(url, timeout=timeout) as response:
+        return json.load(response)
 
 
 def mini_cluster(running: JobClient) -> JavaObject:
@@ -39,11 +48,7 @@ def job_url(running: JobClient) -> str:
 
 
 def has_ended(running: JobClient) -> bool:
-    """Whether a job has ended.
-
-    Raises:
-        Py4JJavaError: it has failed.
-    """
+    """Whether a job has ended; raises Py4JJavaError: it has failed."""
     end = running.get_job_execution_result()
     if end.done():
         end.result()
@@ -76,29 +81,30 @@ def trigger_checkpoint(running: JobClient) -> JavaObject:
     return mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
 
 
-def stop_with_savepoint(running: JobClient, folder: str, drain: bool, waiting: Callable[[], None]) -> str:
-    """Stop a job with a savepoint, however long that takes; the savepoint's URI.
+def stop_with_savepoint(running: JobClient, folder: Path, drain: bool) -> str:
+    """Stop a job with a savepoint in `folder`, however long that takes; the savepoint's URI.
 
     Args:
-        folder: URI, where the savepoint's own folder is made.
         drain: whether to close all windows before.
-        waiting: is called again and again.
 
     Raises:
         Py4JJavaError: the job has failed.
-        StoppedByOthers: it has ended in another way.
+        SystemExit: it has ended in another way.
     """
     canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
+    said = time.monotonic()
     while True:
-        stopped = running._j_job_client.stopWithSavepoint(drain, folder, canonical)
+        stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
         while not stopped.isDone():
             has_ended(running)
-            waiting()
+            if time.monotonic() > said + PROGRESS:
+                say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
+                said = time.monotonic()
             time.sleep(0.02)
         if not stopped.isCompletedExceptionally():
             return stopped.get()
         if has_ended(running):
-            raise StoppedByOthers
+            sys.exit(STOPPED_BY_OTHERS)
         time.sleep(0.1)  # not all of the job's tasks run yet
 
 

@@ -5,13 +5,17 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.locks import locked
+from kafka_job.flink.java import java_class
 from kafka_job.flink.snapshots import METADATA, Unreadable, number_of
 from kafka_job.kafka.offsets import Offsets
+
+from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
 
 OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
 OTHER_CHECKPOINT = f"{OTHER_FOLDER} (or another savepoint: flink run -s SAVEPOINT)"
@@ -29,8 +33,7 @@ def checkpoint_settings(folder: Path) -> dict[str, str]:
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint or savepoint in a folder.
 
-    Raises:
-        SystemExit: one of them is damaged. No older one is taken, which would write rows again.
+    Exits with one sentence where one of them is damaged. No older one is taken, which would write rows again.
     """
     numbers = {}
     for metadata in [*folder.glob(f"*/chk-*/{METADATA}"), *folder.glob(f"savepoint-*/{METADATA}")]:
@@ -48,20 +51,32 @@ def one_sentence_for(checkpoint: Path | str) -> Iterator[None]:
         sys.exit(f"The checkpoint {checkpoint} cannot be read ({error}); {OTHER_CHECKPOINT}")
 
 
-# --- Whose checkpoints they are -------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def taken(folder: Path) -> Iterator[None]:
-    """Take a folder of checkpoints for the run in the `with` block.
+    """Take a folder of checkpoints for the run in the `with` block; exits with one sentence: another run uses it.
 
-    Raises:
-        SystemExit: another run uses the folder.
+    The JVM has the lock, and so for as long as it can write something.
     """
-    with locked(folder / "job.json", LOCK_TIMEOUT) as free:
-        if not free:
-            sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
+    file = java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")
+    try:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while not locked(file.getChannel()):
+            if time.monotonic() > deadline:
+                sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
+            time.sleep(0.1)
         yield
+    finally:
+        file.close()
+
+
+def locked(channel: JavaObject) -> bool:
+    """Whether a Java FileChannel could be locked."""
+    try:
+        return channel.tryLock() is not None
+    except Py4JJavaError as error:
+        if error.java_exception.getClass().getSimpleName() != "OverlappingFileLockException":  # another run in this JVM
+            raise
+        return False
 
 
 def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
@@ -75,9 +90,7 @@ def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
 def check_owner(folder: Path, job: dict[str, str]) -> None:
     """Exit with one sentence where the checkpoints in a folder are of another job; else the folder is this one's.
 
-    Args:
-        folder: taken by this run.
-        job: what must not change between a checkpoint and a run that goes on from it.
+    `job`: what must not change between a checkpoint and a run that goes on from it.
     """
     file = folder / "job.json"
     try:
@@ -94,9 +107,6 @@ def check_owner(folder: Path, job: dict[str, str]) -> None:
             json.dump(job, same, indent=2)
 
 
-# --- Where a run starts ---------------------------------------------------------------------------------------------
-
-
 def record_start(folder: Path, start: Offsets, after: str | None) -> None:
     """Note where a run starts: a checkpoint that is made before it has found all partitions does not tell.
 
@@ -110,13 +120,8 @@ def record_start(folder: Path, start: Offsets, after: str | None) -> None:
 def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> Offsets | None:
     """Where the last run in a folder began, which has left `checkpoint`; None if there was no run.
 
-    A run that was killed before its first checkpoint has kept nothing, so the next one begins where it began.
-
-    Args:
-        on_cluster: whether others than this library may have stopped the last run.
-
-    Raises:
-        SystemExit: there is no checkpoint, but there was one, or may have been one.
+    A run that was killed before its first checkpoint has kept nothing, so the next one begins where it began. Exits
+    with one sentence where there was a checkpoint, or may have been one: others may have stopped a run `on_cluster`.
     """
     file = folder / "start.json"
     if not file.exists():
