@@ -97,7 +97,7 @@ def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, 
     if savepoint and savepoint != LAST_STATE:
         plan, recovery = plan_after(savepoint, options, job.broker, topic)
     else:
-        plan, recovery = make_plan(options, job.broker, topic, bounded_by_flink=True), Recovery()
+        plan, recovery = make_plan(options, job.broker, topic, None, bounded_by_flink=True), Recovery()
     yield plan, replace(recovery, settings={**recovery.settings, **place})
 
 

@@ -9,6 +9,7 @@ apache-flink package, and the options for Java in its config.yaml; what PyFlink 
 
 import contextlib
 import getpass
+import importlib
 import logging
 import os
 import re
@@ -21,7 +22,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +44,7 @@ CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/
 # Beam serves Python processes alone, and its import takes a second or two. In this folder is a module of its name,
 # which Python inside the JVM finds first, and which says that it is not there.
 HIDE_BEAM = Path(__file__).resolve().parent / "hide_beam"
-# Where uploads of jobs would go there is a file, so none can be stored.
-REFUSE_UPLOADS = Path(__file__).resolve().parent / "refuse_uploads"
+REFUSE_UPLOADS = HIDE_BEAM.parent / "refuse_uploads"  # a file, where uploads of jobs would go: so none is stored
 JAVA_OPTIONS = (
     # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
     *(f"-D{name}=UTF-8" for name in ("file.encoding", "sun.stdout.encoding", "stdout.encoding", "sun.stderr.encoding")),
@@ -63,16 +62,13 @@ def under_flink_run() -> bool:
     return PORT in os.environ
 
 
-# --- What it prints -------------------------------------------------------------------------------------------------
-
-
 class Output:
     """What the JVM prints on one of its streams, handed on as whole lines as it comes."""
 
     def __init__(self, pipe: IO[bytes], hand_on: Callable[[bytes], None]) -> None:
         self.pipe, self.hand_on = pipe, hand_on
-        self.failed: OSError | None = None  # why lines could not be handed on; all after them are dropped
-        self.mark: bytes | None = None  # a line behind the last one that somebody waits for
+        self.failed = False  # lines could not be handed on; all after them are dropped
+        self.mark = os.urandom(16)  # a line behind the last one that somebody waits for; at first, one that never comes
         self.marked = threading.Event()
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -81,10 +77,9 @@ class Output:
         rest = b""
         while chunk := self.pipe.read1(1 << 16):
             lines, end, rest = (rest + chunk).rpartition(b"\n")
-            lines += end
-            marked = self.mark is not None and self.mark in lines
-            self.write(lines.replace(self.mark, b"") if marked else lines)
-            if marked:
+            before, mark, after = (lines + end).partition(self.mark)
+            self.write(before + after)
+            if mark:
                 self.marked.set()
         self.write(rest)
         self.marked.set()
@@ -93,13 +88,13 @@ class Output:
         try:
             if lines and not self.failed:
                 self.hand_on(lines)
-        except OSError as error:
-            self.failed = error
+        except OSError:
+            self.failed = True
 
     def wait(self, java_stream: JavaObject) -> None:
         """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
         self.marked.clear()
-        mark = uuid.uuid4().hex
+        mark = os.urandom(16).hex()
         self.mark = f"{mark}\n".encode()
         java_stream.println(mark)
         self.marked.wait(OUTPUT_TIMEOUT)
@@ -122,9 +117,6 @@ def to_stderr(lines: bytes) -> None:
         say(b"\n".join(said).decode("utf-8", "replace").removesuffix("\n"))
 
 
-# --- Its start ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Jvm:
     """The JVM of this process."""
@@ -145,24 +137,19 @@ started: Jvm | None = None
 
 
 def start(has_python: bool) -> Jvm:
-    """The JVM of this process; the first call starts it.
+    """The JVM of this process, which the first call starts. `has_python`: whether Python functions run inside it.
 
-    Args:
-        has_python: whether Python functions are to run inside it.
-
-    Raises:
-        SystemExit: there is no Java, or it has ended before it was ready; or it was started for the other kind.
+    Exits with one sentence where there is no Java, or it ends before it is ready, or it was started for the other kind.
     """
     global started
-    if started is None:
-        started = launch(has_python)
+    started = started or launch(has_python)
     if started.has_python != has_python:
         sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
     return started
 
 
 def launch(has_python: bool) -> Jvm:
-    """Start a JVM, and let PyFlink connect to it; raises as `start`."""
+    """Start a JVM, and let PyFlink connect to it; see `start`."""
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder, "port")
         process = subprocess.Popen(
@@ -176,9 +163,8 @@ def launch(has_python: bool) -> Jvm:
         jvm = Jvm(process, has_python, Output(process.stdout, to_stdout), Output(process.stderr, to_stderr))
         while not port_file.exists():
             if process.poll() is not None:
-                sys.exit(
-                    f"Flink's JVM has ended before it was ready, killed or out of memory. Its log is in {log_file()}"
-                )
+                why = "has ended before it was ready, killed or out of memory"
+                sys.exit(f"Flink's JVM {why}. Its log is in {log_file()}")
             time.sleep(0.02)
         [port] = struct.unpack("!I", port_file.read_bytes()[:4])
     logging.getLogger("py4j").addHandler(logging.NullHandler())  # what it logs comes as an exception as well
@@ -188,8 +174,7 @@ def launch(has_python: bool) -> Jvm:
     if has_python:
         beam = sys.modules.get("apache_beam")  # a notebook may have imported it
         sys.modules["apache_beam"] = None  # for Python, that is a module that is not there; PyFlink does without
-        import pyflink.fn_execution  # noqa: F401
-
+        importlib.import_module("pyflink.fn_execution")
         del sys.modules["apache_beam"]
         sys.modules.update({"apache_beam": beam} if beam else {})
     return jvm
@@ -267,11 +252,11 @@ def log_file() -> str:
 @contextlib.contextmanager
 def variables(values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the `with` block."""
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name in values:
             del os.environ[name]
-            os.environ.update({} if value is None else {name: value})
+        os.environ.update(before)

@@ -17,15 +17,11 @@ Address = tuple[str, int]  # host, port
 
 
 class Refused(Exception):
-    """A broker does not answer the Java client, or refuses what it asks for; the message is Kafka's.
-
-    Attributes:
-        causes: Java's exceptions by name, without package, and what they say; each is caused by the next one.
-        kind: the name of the last one, which says most: UnknownMemberIdException.
-    """
+    """A broker does not answer the Java client, or refuses what it asks for; the message is Kafka's."""
 
     def __init__(self, error: Py4JJavaError) -> None:
-        self.causes: dict[str, str] = {}
+        self.causes: dict[str, str] = {}  # Java's exceptions by name, and what they say; each is caused by the next one
+        self.kind = ""  # the name of the last one, which says most: UnknownMemberIdException
         cause = error.java_exception
         while cause:
             message = str(cause.getMessage())
@@ -56,12 +52,9 @@ class Broker:
 
     @contextlib.contextmanager
     def admin(self, timeout: float = 15) -> Iterator[JavaObject]:
-        """Kafka's Java AdminClient, whose calls take at most `timeout` seconds; see `result_of`.
+        """Kafka's Java AdminClient, whose calls take at most `timeout` seconds; raises Unusable. See `result_of`.
 
         (A JVM that has just started, on a busy machine, takes some of them for its first TLS.)
-
-        Raises:
-            Unusable: it does not take the properties.
         """
         milliseconds = str(int(timeout * 1000))
         settings = {
@@ -83,11 +76,7 @@ class Broker:
 
 
 def result_of(call: JavaObject) -> Any:
-    """What a call of the Java client brings, a future of Kafka's.
-
-    Raises:
-        Refused: the broker does not answer, or refuses.
-    """
+    """What a call of the Java client brings, a future of Kafka's; raises Refused."""
     try:
         return call.get()
     except Py4JJavaError as error:

@@ -1,4 +1,4 @@
-"""The offsets of a topic and of a group: ask for them, and commit them.
+"""The offsets of a topic and of a group: ask for them, and commit them; all raise Refused where the broker does so.
 
 All offsets are known before the job starts. Left to Flink, 'latest' would mean something else after a restart.
 """
@@ -27,12 +27,7 @@ class TopicOffsets:
 
 
 def ask_for_offsets(broker: Broker, topic: str, group_id: str) -> TopicOffsets:
-    """Ask a broker for the offsets of a topic, and of a group.
-
-    Raises:
-        Refused: the broker does not answer, or refuses.
-        SystemExit: it does not let this client use the group.
-    """
+    """Ask a broker for the offsets of a topic, and of a group; exits with one sentence where that is not allowed."""
     specification, isolation = kafka_class("clients.admin.OffsetSpec"), kafka_class("common.IsolationLevel")
     as_the_source_reads = kafka_class("clients.admin.ListOffsetsOptions")(isolation.READ_COMMITTED)
     with one_sentence_for(group_id), broker.admin() as admin:
@@ -54,9 +49,7 @@ def commit_offsets(broker: Broker, topic: str, group_id: str, offsets: Offsets) 
     """Commit offsets of a topic for a group.
 
     Flink's Kafka source does so only after a poll, which takes up to 10 s on a quiet topic, and not when it is stopped.
-
-    Raises:
-        Refused: the broker does not answer, or refuses: the group has active members, or this client no right to it.
+    A broker refuses it where the group has active members, or this client no right to it.
     """
     partition, position = kafka_class("common.TopicPartition"), kafka_class("clients.consumer.OffsetAndMetadata")
     positions = {partition(topic, number): position(offset) for number, offset in offsets.items()}
@@ -68,9 +61,6 @@ def check_group(broker: Broker, topic: str, group_id: str, found: TopicOffsets) 
     """Exit with one sentence where the group's offsets cannot be committed.
 
     This is found out by committing those that it has; for a partition without any, the topic's first one.
-
-    Raises:
-        Refused: the broker does not answer, or refuses.
     """
     with one_sentence_for(group_id):
         commit_offsets(broker, topic, group_id, found.first | found.committed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kafka_job.flink.environment import operator_ids
-from kafka_job.flink.snapshots import METADATA, Operator, operators_in
+from kafka_job.flink.snapshots import METADATA, Operator, Split, operators_in
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.offsets import Offsets, TopicOffsets, check_group
 from kafka_job.options import JobOptions
@@ -35,9 +35,6 @@ class Recovery:
     settings: Mapping[str, str] = field(default_factory=dict)  # Flink's configuration
 
 
-# --- Where to read --------------------------------------------------------------------------------------------------
-
-
 def start_offsets(start: str, topic: TopicOffsets) -> Offsets:
     """Where to start without a checkpoint. `start`: committed, earliest or latest."""
     return {"committed": topic.first | topic.committed, "earliest": topic.first, "latest": topic.end}[start]
@@ -51,9 +48,7 @@ def missing_records(start: Offsets, first: Offsets) -> int:
 def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> None:
     """Exit with one sentence where `start` is behind the topic's end; say how many records are gone before it.
 
-    Args:
-        who: has read up to `start`.
-        mend: what to do where the topic is another one.
+    `who`: has read up to `start`. `mend`: what to do where the topic is another one.
     """
     for partition, offset in start.items():
         if partition not in topic.end or offset > topic.end[partition]:
@@ -65,17 +60,9 @@ def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> Non
 
 
 def make_plan(
-    options: JobOptions,
-    broker: Broker,
-    topic: TopicOffsets,
-    read: Offsets | None = None,
-    bounded_by_flink: bool = False,
+    options: JobOptions, broker: Broker, topic: TopicOffsets, read: Offsets | None, bounded_by_flink: bool = False
 ) -> Plan:
-    """Start where --start says, or go on from what a checkpoint has `read`; --bounded ends at the end of now.
-
-    Raises:
-        SystemExit: where it should start, there is no topic any more.
-    """
+    """Start where --start says, or go on from what a checkpoint has `read`; --bounded ends at the end of now."""
     if read is None:
         start = start_offsets(options.start, topic)
         check_start(start, topic, f"the group {options.group_id}", "say where to start: --start earliest (or latest)")
@@ -90,9 +77,6 @@ def make_plan(
     return replace(plan, idle_timeout=options.idle_timeout)
 
 
-# --- What to go on from ---------------------------------------------------------------------------------------------
-
-
 def identity_of_job(options: JobOptions, state: str, topic: TopicOffsets) -> dict[str, str]:
     """What must not change between a checkpoint and a run that goes on from it."""
     return {
@@ -104,36 +88,32 @@ def identity_of_job(options: JobOptions, state: str, topic: TopicOffsets) -> dic
     }
 
 
-def sources_in(checkpoint: str) -> dict[str, Operator]:
-    """The Kafka sources in a checkpoint, by uid.
-
-    Args:
-        checkpoint: path or URI of a checkpoint or savepoint.
-
-    Raises:
-        Unreadable: it is damaged, or not there any more.
-    """
-    return {operator.uid: operator for operator in operators_in(checkpoint) if is_source(operator)}
-
-
 def is_source(operator: Operator) -> bool:
     """Whether an operator is the Kafka source of a plan."""
     return operator.uid.startswith(SOURCE_UID)
 
 
 def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
-    """Up to which offset a checkpoint has read each partition of a topic, as far as it has found them.
+    """Up to which offset a checkpoint, by its path or URI, has read each partition of a topic that it has found.
 
-    Args, Raises: as `sources_in`.
+    Raises:
+        Unreadable: it is damaged, or not there any more.
     """
-    splits = [split for source in sources_in(checkpoint).values() for split in source.splits()]
-    return {split.partition: max(split.offset, 0) for split in splits if split.topic == topic}
+    splits = [split for operator in operators_in(checkpoint) if is_source(operator) for split in operator.splits()]
+    return offsets_of([split for split in splits if split.topic == topic])
+
+
+def offsets_of(splits: list[Split]) -> Offsets:
+    """Up to which offset partitions were read; where one comes twice, the later entry is right."""
+    return {split.partition: max(split.offset, 0) for split in splits}
 
 
 def plan_in(
     folder: Path, options: JobOptions, broker: Broker, topic: TopicOffsets, state: str, on_cluster: bool = False
 ) -> tuple[Plan, Recovery]:
     """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
+
+    Exits with one sentence where something is wrong with the checkpoint, its job, the topic or the group.
 
     Args:
         folder: taken by this run.
@@ -142,7 +122,6 @@ def plan_in(
 
     Raises:
         Refused: the broker does not answer, or refuses.
-        SystemExit: something is wrong with the checkpoint, its job, the topic or the group.
     """
     check_owner(folder, identity_of_job(options, state, topic))
     checkpoint = newest_checkpoint(folder)
@@ -162,22 +141,16 @@ def plan_in(
 
 
 def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: TopicOffsets) -> tuple[Plan, Recovery]:
-    """The plan of a run that goes on from a savepoint, which stays as it is.
-
-    Args:
-        savepoint: path or URI.
-
-    Raises: as `plan_in`.
-    """
+    """The plan of a run that goes on from a savepoint, by its path or URI; exits as `plan_in`."""
     with one_sentence_for(savepoint):
-        sources = {uid: source.splits() for uid, source in sources_in(savepoint).items()}
+        sources = {operator.uid: operator.splits() for operator in operators_in(savepoint) if is_source(operator)}
     splits = [split for source in sources.values() for split in source]
     others = {split.topic for split in splits} - {options.topic}
     if others:
         mend = f"say --topic {min(others)}, or begin anew, without the savepoint"
         sys.exit(f"The savepoint {savepoint} is of a job that reads another topic, {min(others)}; {mend}")
-    read = {split.partition: max(split.offset, 0) for split in splits}
-    plan = make_plan(options, broker, topic, read or None, bounded_by_flink=True)  # None: made before any was found
+    read = offsets_of(splits) or None  # None: made before any was found
+    plan = make_plan(options, broker, topic, read, bounded_by_flink=True)
     usual = sources.get(SOURCE_UID)
     if plan.end is None and usual is not None and not any(split.has_end for split in usual):
         return plan, Recovery(savepoint)  # Flink restores the source, too
@@ -202,11 +175,7 @@ def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> tuple[Plan, 
 
 
 def check_state(environment: StreamExecutionEnvironment, checkpoint: str) -> None:
-    """Exit with one sentence where a pipeline cannot go on from a checkpoint, or would leave out a part of it.
-
-    Raises:
-        SystemExit: a part of the job had ended; or an operator with state, not the source, is not in the pipeline.
-    """
+    """Exit with one sentence where a pipeline cannot go on from a checkpoint, or would leave out state of it."""
     there = operator_ids(environment)
     with one_sentence_for(checkpoint):
         operators = operators_in(checkpoint)
