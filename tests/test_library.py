@@ -14,7 +14,7 @@ from unittest import mock
 from kafka_job import Plan, Stop
 from kafka_job.execution import entry, local
 from kafka_job.flink import environment, failures, gateway
-from kafka_job.kafka import offsets
+from kafka_job.kafka import broker as offsets
 from kafka_job.kafka.broker import Broker, Refused
 from kafka_job.resume import folder as checkpoints
 from kafka_job.resume import plans

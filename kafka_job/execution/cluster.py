@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
-from kafka_job.flink.environment import configuration_of, create_environment, has_taken_over
 from kafka_job.flink.running import get_json
-from kafka_job.kafka.offsets import TopicOffsets, ask_for_offsets, check_group
+from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
 from kafka_job.pipeline.source import Plan
 from kafka_job.resume.folder import taken
 from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in
@@ -33,22 +32,9 @@ PAUSE = 10  # seconds between two looks at what is wrong
 Result = TypeVar("Result")
 
 
-def configuration_of_flink_run() -> dict[str, str]:
-    """Flink's configuration as its config.yaml and the flags of 'flink run' have it."""
-    return configuration_of(create_environment({}))
-
-
 def in_application_mode(configuration: Mapping[str, str]) -> bool:
     """Whether a JobManager runs the script, and its cluster this job alone, as on Kubernetes."""
     return configuration.get("execution.target") == "embedded"
-
-
-def is_taken_over(configuration: Mapping[str, str]) -> bool:
-    """Whether a JobManager has taken over the job, and runs the script once more.
-
-    The job goes on with what it was started with, whatever has become of a file or a topic since.
-    """
-    return in_application_mode(configuration) and has_taken_over(create_environment({}))
 
 
 def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> Result:
@@ -88,8 +74,7 @@ def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, 
         folder = Path(options.checkpoint_dir).resolve()
         with taken(folder):
             with said_in_one_sentence():
-                topic = ask_for_offsets(job.broker, options.topic, options.group_id)
-                plan = plan_in(folder, options, job.broker, topic, job.state, on_cluster=True)
+                plan = plan_in(folder, options, job.broker, job.state, on_cluster=True)
             yield plan
         return
     place = place_for_checkpoints(configuration)
@@ -113,7 +98,7 @@ def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
 
 
 def ask_broker(job: Job) -> TopicOffsets:
-    """What the broker says of the topic, and of the group; exits with one sentence where it does not, or refuses."""
+    """What the broker says of the topic, and of the group, which can be committed to; else exits with one sentence."""
     with said_in_one_sentence():
         topic = ask_for_offsets(job.broker, job.options.topic, job.options.group_id)
         check_group(job.broker, job.options.topic, job.options.group_id, topic)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from kafka_job.execution.cluster import configuration_of_flink_run, is_taken_over, patiently, submit
+from kafka_job.execution.cluster import in_application_mode, patiently, submit
 from kafka_job.execution.job import Build, Job, said_in_one_sentence
 from kafka_job.execution.local import run_locally
 from kafka_job.execution.stop import Stop
 from kafka_job.flink import gateway
 from kafka_job.flink.connector import find_connector
-from kafka_job.flink.environment import go_on, load_connector
+from kafka_job.flink.environment import configuration_of, create_environment, go_on, has_taken_over, load_connector
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
@@ -59,16 +59,16 @@ def run(
         name: what Flink calls it; another one is another job, to a JobManager that takes over.
         build: adds the pipeline to an environment, so that it reads what a plan says.
         options: the script's own kind of JobOptions.
-        state: what the job keeps in state, in words. What must not change between a checkpoint and a run that goes on
-            from it belongs here; topic, output and Flink's version are looked after.
+        state: in words, what the job keeps in state, and what else must not change between a checkpoint and a run that
+            goes on from it; topic, output and Flink's version are looked after.
         settings: Flink's configuration, where it is to be another one than SETTINGS.
-        to_topic: a topic that the job writes to, if it does.
+        to_topic: a topic that the job writes to.
         stop: asks a run in this process to stop, as Ctrl-C does.
     """
     on_cluster = gateway.under_flink_run()
-    configuration = configuration_of_flink_run() if on_cluster else {}
-    if is_taken_over(configuration):
-        go_on(name)
+    configuration = configuration_of(create_environment({})) if on_cluster else {}
+    if in_application_mode(configuration) and has_taken_over(create_environment({})):
+        go_on(name)  # with what it was started with, whatever has become of a file or a topic since
         return
     try:
         find_connector()

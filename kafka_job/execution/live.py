@@ -19,6 +19,7 @@ from typing import Any
 
 from kafka_job.flink.gateway import Jvm
 from kafka_job.flink.running import get_json
+from kafka_job.pipeline.rows import utc
 from kafka_job.terminal import printable
 
 from py4j.protocol import Py4JError
@@ -54,7 +55,6 @@ class Window:
     top: list[tuple[int, str]] = field(default_factory=list)  # (-count, key), the highest count first
 
     def add(self, key: bytes, count: int) -> None:
-        """Add a row."""
         self.rows += 1
         if len(self.top) < TOP or -count <= self.top[-1][0]:
             bisect.insort(self.top, (-count, key[:KEY_BYTES].decode("utf-8", "replace")))
@@ -75,8 +75,7 @@ class LiveTable:
     """Reads what a job prints, and shows the newest window; two threads, of which each writes what the other reads."""
 
     def __init__(self, jvm: Jvm) -> None:
-        """`jvm`: prints the rows."""
-        self.jvm = jvm
+        self.jvm = jvm  # prints the rows
         self.newest = self.complete = Window()
         self.last_row = 0.0  # when it came, by time.monotonic()
         self.progress: Progress | None = Progress()  # None: the job has ended
@@ -108,18 +107,15 @@ class LiveTable:
 
     @contextlib.contextmanager
     def shown(self, job_url: str) -> Iterator[None]:
-        """Show the table while the `with` block runs the job; the last one stays.
-
-        Args:
-            job_url: the job in Flink's REST API.
-        """
+        """Show the table while the `with` block runs the job, which has this address; the last one stays."""
         sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than Unicode has
         console = Console(force_terminal=True, force_interactive=True, highlight=False)
-
-        def render() -> Panel:
-            return draw(self.window(), self.progress, console, time.time())
-
-        live = Live(get_renderable=render, console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
+        live = Live(
+            get_renderable=lambda: draw(self.window(), self.progress, console, time.time()),
+            console=console,
+            auto_refresh=False,  # it would end where a terminal is closed
+            redirect_stderr=sys.stderr.isatty(),
+        )
         done = threading.Event()
         refresh = threading.Thread(target=self.refresh, args=(live, job_url, done), daemon=True)
         with terminal_may_close():
@@ -163,14 +159,10 @@ def terminal_may_close() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-# --- What Flink says ------------------------------------------------------------------------------------------------
-
-
 def ask(job_url: str) -> list[dict[str, Any]]:
     """The values of METRICS over all subtasks, as Flink's REST API has them: id, sum, min and others.
 
-    Raises:
-        OSError, HTTPException, ValueError, LookupError: there is no such answer.
+    Raises OSError, HTTPException, ValueError or LookupError where there is no such answer.
     """
     found = []
     for vertex in get_json(job_url, ANSWER)["vertices"]:
@@ -198,9 +190,6 @@ def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) ->
     return Progress(records, smooth, min(watermarks, default=NO_WATERMARK), reported)
 
 
-# --- What is shown --------------------------------------------------------------------------------------------------
-
-
 def distance(seconds: float) -> str:
     """How far event time is from the clock: 3 s behind it, 2 days ahead of it."""
     size = abs(seconds)
@@ -214,8 +203,7 @@ def watermark_text(watermark: int, now: float) -> str:
         return "none yet"
     if not 0 <= watermark < YEAR_10000:
         return distance(now - watermark / 1000)
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(watermark // 1000))
-    return f"{at}, {distance(now - watermark / 1000)}"
+    return f"{utc(watermark)}, {distance(now - watermark / 1000)}"
 
 
 def highest_rows(window: Window, number: int, bar: str) -> Table:
@@ -226,9 +214,8 @@ def highest_rows(window: Window, number: int, bar: str) -> Table:
     rows.add_column(no_wrap=True, overflow="crop", style="cyan")
     highest = max(1, -window.top[0][0])
     for negative, key in window.top[:number]:
-        rows.add_row(
-            Text(printable(key.replace("\t", " "))), f"{-negative:,}", bar[: -(len(bar) * negative // highest)]
-        )
+        length = -(len(bar) * negative // highest)
+        rows.add_row(Text(printable(key.replace("\t", " "))), f"{-negative:,}", bar[:length])
     return rows
 
 
@@ -253,9 +240,8 @@ def draw(window: Window, progress: Progress | None, console: Console, now: float
     parts: list[Table | Text] = []
     if window.rows:
         start = printable(window.start.decode("utf-8", "replace"))
-        title = f"Rows of {start}: " + (
-            f"all {window.rows}" if window.rows <= number else f"{number} of {window.rows:,}"
-        )
+        shown = f"all {window.rows}" if window.rows <= number else f"{number} of {window.rows:,}"
+        title = f"Rows of {start}: {shown}"
         parts.append(highest_rows(window, number, bar))
     elif progress:
         parts.append(Text(WAITING))

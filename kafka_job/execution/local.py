@@ -13,8 +13,7 @@ from kafka_job.execution.stop import Stop
 from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import REFUSE_UPLOADS, Jvm, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
-from kafka_job.kafka.broker import Refused
-from kafka_job.kafka.offsets import Offsets, ask_for_offsets, commit_offsets
+from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
 from kafka_job.pipeline.source import Plan
 from kafka_job.resume.folder import newest_checkpoint, taken
 from kafka_job.resume.plans import checkpoint_offsets, plan_in
@@ -66,8 +65,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         said_in_one_sentence(),
         taken(folder),
     ):
-        topic = ask_for_offsets(job.broker, options.topic, options.group_id)
-        plan, recovery = plan_in(folder, options, job.broker, topic, job.state)
+        plan, recovery = plan_in(folder, options, job.broker, job.state)
         stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
         with contextlib.suppress(Py4JJavaError):  # it has ended already
             say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
@@ -115,9 +113,6 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
 
     Where Flink ends a bounded job by itself, it leaves no state to go on from. So for Flink no source has an end, and
     here checkpoints are made, when nothing more seems to come, until one of them has read up to the end of the plan.
-
-    Raises:
-        Py4JJavaError: the job has failed.
     """
     start = next_look = time.monotonic()
     checkpoint, handed_on = None, 0

@@ -24,22 +24,17 @@ SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes b
 
 @functools.cache  # the sentence comes once
 def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION) -> Path:
-    """The Kafka connector jar for this Flink; a sentence on stderr where the two were not tried together.
-
-    Raises:
-        SystemExit: there is none, or it is damaged.
-    """
+    """The Kafka connector jar for this Flink. Says where the two were not tried together; exits where there is none."""
     flink_minor = ".".join(flink_version.split(".")[:2])
     jars = {jar.stem.removeprefix(NAME): jar for jar in sorted(folder.glob(f"{NAME}*.jar"))}
     for version, jar in jars.items():
         tried = (flink_minor, version) in TRIED
-        if not tried and version.rpartition("-")[2] != flink_minor:
-            continue
-        if not zipfile.is_zipfile(jar):
-            sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
-        if not tried:
-            say(f"{jar.name} was not tried with Flink {flink_version}; run the tests first: make test")
-        return jar
+        if tried or version.endswith(f"-{flink_minor}"):
+            if not zipfile.is_zipfile(jar):
+                sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
+            if not tried:
+                say(f"{jar.name} was not tried with Flink {flink_version}; run the tests first: make test")
+            return jar
     if not folder.is_dir():
         mend = "install it from its repository, in place: pip install --editable REPOSITORY"
         sys.exit(f"kafka_job in {folder.parent} has no folder connectors beside it, where its connector jar is; {mend}")
@@ -56,9 +51,6 @@ def kafka_class(name: str) -> Any:
 
 
 def known_brokers(admin: JavaObject) -> list[tuple[str, int]]:
-    """The addresses of the brokers that a Java AdminClient was told of, also where it reaches none of them.
-
-    No public method says so: `describeCluster` asks one of these brokers.
-    """
+    """The addresses of the brokers that an AdminClient was told of. No public method asks nobody for them."""
     cluster = private(private(admin, "metadataManager"), "cluster")
     return [(node.host(), node.port()) for node in cluster.nodes().toArray() if node.id() >= 0]  # those told to us: -1

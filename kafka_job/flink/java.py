@@ -3,6 +3,7 @@
 Leans on: get_gateway. Whoever calls `private` leans on a field that its class does not promise.
 """
 
+from functools import reduce
 from typing import Any
 
 from py4j.java_gateway import JavaObject
@@ -11,18 +12,11 @@ from pyflink.java_gateway import get_gateway
 
 def java_class(name: str) -> Any:
     """A Java class by its full name; the JVM must have been started, see gateway.py."""
-    found: Any = get_gateway().jvm
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
+    return reduce(getattr, name.split("."), get_gateway().jvm)
 
 
 def private(java: JavaObject, *names: str) -> JavaObject:
-    """The value of a private field, the first of these names that there is.
-
-    Raises:
-        AttributeError: there is none, as where another version of Flink has renamed it; class and names are said.
-    """
+    """The value of a private field, the first of these names that there is; raises AttributeError: Flink has others."""
     owner = java.getClass()
     while owner:
         fields = {field.getName(): field for field in owner.getDeclaredFields()}

@@ -3,6 +3,7 @@
 Leans on: Flink's own reader of the file _metadata, and the file's head; the connector's serializers of its state.
 """
 
+import contextlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,7 @@ class Unreadable(Exception):
 def number_of(metadata: Path) -> int:
     """The number of a checkpoint; a run that goes on from one counts on. A file's time may change when it is copied.
 
-    Flink's file begins with a magic number, its format's version, and that number (see MetadataSerializers).
-
-    Raises:
-        Unreadable: the file is damaged.
+    Flink's file begins with a magic number, its format's version, and that number; raises Unreadable where it does not.
     """
     with metadata.open("rb") as file:
         head = file.read(16)
@@ -58,7 +56,7 @@ class Operator:
         self.has_ended = any(subtask.isFinished() for subtask in state.getStates().toArray())
 
     def splits(self) -> list[Split]:
-        """The partitions of a Kafka source. One may come twice: the later entry is right.
+        """The partitions of a Kafka source. One may come twice: what a reader says, the later entry, is newer.
 
         Raises:
             Unreadable: the source had ended, or its state is not what this version of the connector writes.
@@ -69,11 +67,7 @@ class Operator:
             raise Unreadable(str(error.java_exception)) from None
 
     def _splits_of_coordinator(self) -> list[Split]:
-        """All partitions that the source has found, each with the offset up to which it was read.
-
-        One that was given to a reader is listed with its end, or with its start if it has no end. What the reader
-        itself says is newer.
-        """
+        """All partitions that were found; one that was given to a reader with its end, or its start if it has none."""
         coordinator = self._state.getCoordinatorState()
         if coordinator is None:
             raise Unreadable("its source had ended")
@@ -113,21 +107,15 @@ def split_of(split: JavaObject, at_end: bool = False) -> Split:
 
 
 def operators_in(path: str) -> list[Operator]:
-    """The operators in a checkpoint or savepoint, by its path or URI.
-
-    Raises:
-        Unreadable: there is none, or it is damaged.
-    """
+    """The operators in a checkpoint or savepoint, by its path or URI; raises Unreadable: none is there, or damaged."""
     storage = java_class("org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAccess")
     checkpoints = java_class("org.apache.flink.runtime.checkpoint.Checkpoints")
     loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
     try:
         location = storage.resolveCheckpointPointer(path)
         stream = java_class("java.io.DataInputStream")(location.getMetadataHandle().openInputStream())
-        try:
+        with contextlib.closing(stream):
             found = checkpoints.loadCheckpointMetadata(stream, loader, location.getExternalPointer())
-        finally:
-            stream.close()
     except Py4JJavaError as error:
         raise Unreadable(str(error.java_exception)) from None
     return [Operator(state) for state in found.getOperatorStates().toArray()]

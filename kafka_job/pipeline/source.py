@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from kafka_job.flink.rows import raw_values
-from kafka_job.kafka.broker import Broker
+from kafka_job.kafka.broker import Broker, Offsets
 from kafka_job.kafka.config import set_properties
-from kafka_job.kafka.offsets import Offsets
 from kafka_job.options import JobOptions
 
 from pyflink.common import Duration, WatermarkStrategy

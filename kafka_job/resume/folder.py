@@ -12,7 +12,7 @@ from typing import Any
 
 from kafka_job.flink.java import java_class
 from kafka_job.flink.snapshots import METADATA, Unreadable, number_of
-from kafka_job.kafka.offsets import Offsets
+from kafka_job.kafka.broker import Offsets
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
@@ -57,16 +57,13 @@ def taken(folder: Path) -> Iterator[None]:
 
     The JVM has the lock, and so for as long as it can write something.
     """
-    file = java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")
-    try:
+    with contextlib.closing(java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")) as file:
         deadline = time.monotonic() + LOCK_TIMEOUT
         while not locked(file.getChannel()):
             if time.monotonic() > deadline:
                 sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
             time.sleep(0.1)
         yield
-    finally:
-        file.close()
 
 
 def locked(channel: JavaObject) -> bool:

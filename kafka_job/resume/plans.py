@@ -1,26 +1,17 @@
 """Where a run starts and ends, and what it goes on from: the plan of a run, and its recovery."""
 
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kafka_job.flink.environment import operator_ids
 from kafka_job.flink.snapshots import METADATA, Operator, Split, operators_in
-from kafka_job.kafka.broker import Broker
-from kafka_job.kafka.offsets import Offsets, TopicOffsets, check_group
+from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
+from kafka_job.pipeline.rows import utc
 from kafka_job.pipeline.source import SOURCE_UID, Plan
-from kafka_job.resume.folder import (
-    OTHER_CHECKPOINT,
-    check_owner,
-    checkpoint_settings,
-    newest_checkpoint,
-    one_sentence_for,
-    record_start,
-    recorded_start,
-)
+from kafka_job.resume import folder as checkpoints
 from kafka_job.terminal import say
 
 from pyflink.datastream import StreamExecutionEnvironment
@@ -109,7 +100,7 @@ def offsets_of(splits: list[Split]) -> Offsets:
 
 
 def plan_in(
-    folder: Path, options: JobOptions, broker: Broker, topic: TopicOffsets, state: str, on_cluster: bool = False
+    folder: Path, options: JobOptions, broker: Broker, state: str, on_cluster: bool = False
 ) -> tuple[Plan, Recovery]:
     """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
 
@@ -123,26 +114,26 @@ def plan_in(
     Raises:
         Refused: the broker does not answer, or refuses.
     """
-    check_owner(folder, identity_of_job(options, state, topic))
-    checkpoint = newest_checkpoint(folder)
-    read = recorded_start(folder, checkpoint, on_cluster)
-    settings = checkpoint_settings(folder)
+    topic = ask_for_offsets(broker, options.topic, options.group_id)
+    checkpoints.check_owner(folder, identity_of_job(options, state, topic))
+    checkpoint = checkpoints.newest_checkpoint(folder)
+    read = checkpoints.recorded_start(folder, checkpoint, on_cluster)
+    settings = checkpoints.checkpoint_settings(folder)
     if checkpoint:
-        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((checkpoint / METADATA).stat().st_mtime))
-        say(f"Going on from {checkpoint} of {made}.")
-        with one_sentence_for(checkpoint):
+        say(f"Going on from {checkpoint} of {utc(int((checkpoint / METADATA).stat().st_mtime * 1000))}.")
+        with checkpoints.one_sentence_for(checkpoint):
             read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
         # Flink deletes the checkpoint once it has a newer one.
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
     check_group(broker, options.topic, options.group_id, topic)
     plan = make_plan(options, broker, topic, read)
-    record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
+    checkpoints.record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
     return go_on(plan, str(checkpoint), settings) if checkpoint else (plan, Recovery(settings=settings))
 
 
 def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: TopicOffsets) -> tuple[Plan, Recovery]:
     """The plan of a run that goes on from a savepoint, by its path or URI; exits as `plan_in`."""
-    with one_sentence_for(savepoint):
+    with checkpoints.one_sentence_for(savepoint):
         sources = {operator.uid: operator.splits() for operator in operators_in(savepoint) if is_source(operator)}
     splits = [split for source in sources.values() for split in source]
     others = {split.topic for split in splits} - {options.topic}
@@ -177,11 +168,11 @@ def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> tuple[Plan, 
 def check_state(environment: StreamExecutionEnvironment, checkpoint: str) -> None:
     """Exit with one sentence where a pipeline cannot go on from a checkpoint, or would leave out state of it."""
     there = operator_ids(environment)
-    with one_sentence_for(checkpoint):
+    with checkpoints.one_sentence_for(checkpoint):
         operators = operators_in(checkpoint)
     for operator in operators:
         if operator.has_ended:
             sys.exit(f"A part of the job had ended when {checkpoint} was made, so Flink cannot go on from there")
         if operator.has_state and not is_source(operator) and operator.id not in there:
             lost = f"the job has no operator '{operator.uid or operator.name}' any more, whose state is in {checkpoint}"
-            sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {OTHER_CHECKPOINT}")
+            sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {checkpoints.OTHER_CHECKPOINT}")
