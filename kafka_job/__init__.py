@@ -19,7 +19,7 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
 
 from kafka_job.execution.entry import run
-from kafka_job.execution.stop import Stop
+from kafka_job.execution.local import Stop
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.counts import SHARDS, ShardCounts, count_windows, key_by_shard, reduce_windows, split_lines
 from kafka_job.pipeline.rows import utc, write_rows, write_to_topic

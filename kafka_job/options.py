@@ -43,10 +43,7 @@ def broker_list(text: str) -> str:
 
 
 def folder(text: str) -> str:
-    """A folder of this machine, or file://, as an absolute path: a cluster's processes have other working directories.
-
-    Raises ArgumentTypeError for a file, and for a folder that is on another machine.
-    """
+    """A folder of this machine as an absolute path; raises ArgumentTypeError for a file, and for another machine's."""
     path = Path(text.removeprefix("file://")).resolve()
     if "://" in text and not text.startswith("file://"):
         way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
@@ -57,16 +54,13 @@ def folder(text: str) -> str:
 
 
 def folder_or_uri(text: str) -> str:
-    """A folder of this machine as an absolute path; or a URI, which is the business of whoever writes there."""
+    """As `folder`; or a URI, which is the business of whoever writes there."""
     return text if "://" in text else folder(text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """The flags of a job that reads a Kafka topic. A field is a flag: it has the flag's help, and what reads its value.
-
-    Raises ValueError where two of them do not go together.
-    """
+    """The flags of a job that reads a Kafka topic; raises ValueError where two of them do not go together."""
 
     output: Annotated[str | None, "folder for the result files; None: print to stdout", folder_or_uri, "PATH"] = None
     live: Annotated[bool, "in a terminal, show the newest window as a table, instead of printing all rows"] = False
@@ -116,10 +110,7 @@ class JobOptions:
 
     @classmethod
     def parse(cls: type[Options], description: str, arguments: Sequence[str] | None = None) -> Options:
-        """The options on the command line. Bad input ends the program with a usage message and exit code 2.
-
-        `description`: what the job does, in a sentence. `arguments`: None: those of the command line.
-        """
+        """The options on the command line. Bad input ends the program with a usage message and exit code 2."""
         shows_defaults = argparse.ArgumentDefaultsHelpFormatter
         parser = argparse.ArgumentParser(description=description, formatter_class=shows_defaults)
         hints = get_type_hints(cls, include_extras=True)

@@ -35,13 +35,12 @@ from kafka_job.flink.environment import (
 from kafka_job.flink.failures import why_it_failed
 from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
 from kafka_job.flink.java import java_class, private
-from kafka_job.flink.operators import source_of
-from kafka_job.flink.rows import number_steps_anew, raw_values, values_of_query
+from kafka_job.flink.operators import number_steps_anew, raw_values, source_of, values_of_query
 from kafka_job.flink.running import get_json
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.checks import closed_connections
 from kafka_job.pipeline.steps import keep_watermark, report
-from kafka_job.resume.folder import checkpoint_settings
+from kafka_job.resume.plans import checkpoint_settings
 
 import pytest
 from py4j.java_gateway import JavaObject
@@ -387,7 +386,7 @@ def test_keyed_stream_has_what_makes_one_like_it() -> None:
         assert hasattr(keyed, name), f"pyflink.datastream.KeyedStream has no {name}"
 
 
-# --- rows.py --------------------------------------------------------------------------------------------------------
+# --- operators.py: SQL ------------------------------------------------------------------------------------------------
 
 
 def test_raw_values_know_null_from_empty() -> None:

@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +14,7 @@ from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
 from kafka_job.flink.running import get_json
 from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.folder import taken
-from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in
+from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in, taken
 from kafka_job.terminal import say
 
 INTERVAL = "execution.checkpointing.interval"
@@ -38,16 +36,14 @@ def in_application_mode(configuration: Mapping[str, str]) -> bool:
 
 
 def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> Result:
-    """What `check` returns. In application mode it is called again, PAUSE seconds later, as long as it exits.
-
-    Nobody sits at a terminal there, and Flink would take a script that exits for a job that has failed for good.
-    """
+    """What `check` returns. In application mode it is called again, PAUSE seconds later, as long as it exits."""
     while True:
         try:
             return check()
         except SystemExit as error:
             if not in_application_mode(configuration):
                 raise
+            # Nobody sits at a terminal, and Flink would take a script that exits for a job that has failed for good.
             say(f"{error} (looking again every {PAUSE} seconds)")
         time.sleep(PAUSE)
 
@@ -151,5 +147,5 @@ def configuration_of_cluster(configuration: Mapping[str, str]) -> dict[str, str]
     url = f"http://{address_of_cluster(configuration)}:{configuration.get('rest.port', 8081)}"
     try:
         return {setting["key"]: setting["value"] for setting in get_json(f"{url}/jobmanager/config")}
-    except (OSError, HTTPException, ValueError):
+    except OSError:
         return {}  # Flink says so when the job is submitted

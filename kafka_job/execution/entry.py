@@ -9,8 +9,7 @@ from types import MappingProxyType
 
 from kafka_job.execution.cluster import in_application_mode, patiently, submit
 from kafka_job.execution.job import Build, Job, said_in_one_sentence
-from kafka_job.execution.local import run_locally
-from kafka_job.execution.stop import Stop
+from kafka_job.execution.local import Stop, run_locally
 from kafka_job.flink import gateway
 from kafka_job.flink.connector import find_connector
 from kafka_job.flink.environment import configuration_of, create_environment, go_on, has_taken_over, load_connector

@@ -41,11 +41,7 @@ class Job:
     broker: Broker
 
     def pipeline(self, plan: Plan, settings: Mapping[str, str], recovery: Recovery) -> StreamExecutionEnvironment:
-        """The whole pipeline that reads what a plan says, ready to be executed.
-
-        Exits with one sentence where it would leave out a part of the checkpoint that it goes on from. `settings`:
-        Flink's configuration, less what goes on from a checkpoint.
-        """
+        """The whole pipeline, ready to be executed; exits with one sentence where it would lose a checkpoint's state."""
         take_modules_along()
         with without_server():
             environment = create_environment({**settings, **recovery.settings})

@@ -14,7 +14,6 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from typing import Any
 
 from kafka_job.flink.gateway import Jvm
@@ -41,7 +40,7 @@ NO_WATERMARK = -(2**63)  # Flink's, before the first record
 YEAR_10000 = 253_402_300_800_000  # milliseconds since the epoch
 UNITS = ((2 * 365 * 86_400, 365 * 86_400, "years"), (2 * 86_400, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
 # What is asked of Flink: the records that sources have read, how far event time has come, what is late or reported. The
-# last one is a metric of report.py, whose operator has its name: report_lateWords.lateWords.
+# last one is a metric of Tally.java, whose operator has its name: report_lateWords.lateWords.
 METRICS = re.compile(r"Source__.*\.numRecordsIn|.*\.(currentInputWatermark|numLateRecordsDropped)|report_(\w+)\.\2")
 WAITING = "A window closes when a record comes that is later than its end: send one more line, some seconds later."
 
@@ -139,7 +138,7 @@ class LiveTable:
         while not done.is_set():
             now = time.monotonic()
             if now - asked >= ASK:
-                with contextlib.suppress(OSError, HTTPException, ValueError, LookupError):  # it starts, or has ended
+                with contextlib.suppress(OSError, LookupError):  # it starts, or has ended
                     self.progress = progress(ask(job_url), self.progress, now - asked)
                 asked = now
             with terminal_may_close():
@@ -160,10 +159,7 @@ def terminal_may_close() -> Iterator[None]:
 
 
 def ask(job_url: str) -> list[dict[str, Any]]:
-    """The values of METRICS over all subtasks, as Flink's REST API has them: id, sum, min and others.
-
-    Raises OSError, HTTPException, ValueError or LookupError where there is no such answer.
-    """
+    """The values of METRICS over all subtasks, as Flink's REST API has them; raises OSError or LookupError."""
     found = []
     for vertex in get_json(job_url, ANSWER)["vertices"]:
         url = f"{job_url}/vertices/{vertex['id']}/subtasks/metrics"

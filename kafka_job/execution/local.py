@@ -1,22 +1,24 @@
 """A local run: a job on a Flink of our own, until all is read, or until it is asked to stop."""
 
 import contextlib
+import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
-from kafka_job.execution.stop import Stop
 from kafka_job.flink import running as flink
-from kafka_job.flink.gateway import REFUSE_UPLOADS, Jvm, to_stdout
+from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.folder import newest_checkpoint, taken
-from kafka_job.resume.plans import checkpoint_offsets, plan_in
+from kafka_job.resume.plans import checkpoint_offsets, newest_checkpoint, plan_in, taken
 from kafka_job.terminal import say
 
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -43,6 +45,46 @@ SETTINGS = {
     "execution.checkpointing.checkpoints-after-tasks-finish": "false",
     "execution.checkpointing.timeout": "1 d",  # a stop ends with a checkpoint, after all open windows were written
 }
+
+
+class Stop:
+    """Asks a run to stop in good order, as Ctrl-C does."""
+
+    def __init__(self) -> None:
+        # No threading.Event: a signal in the middle of the main thread's wait would let it wait for itself, for ever.
+        self.requested = False
+        self.running: JobClient | None = None  # the job, as soon as it runs
+        self.last_words = ""  # what to say where a second signal ends the program
+
+    def request(self) -> None:
+        """Ask for the stop, from another thread."""
+        self.requested = True
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; whether a stop is requested."""
+        time.sleep(seconds)
+        return self.requested
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let the first of SIGNALS ask for the stop of the `with` block; the second ends the program, exit code 130."""
+        if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
+            yield
+            return
+        handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            # Not print: it may have been interrupted by this very signal.
+            with contextlib.suppress(OSError):
+                os.write(2, self.last_words.encode())
+            os._exit(130)
+        self.requested = True
 
 
 def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
@@ -86,10 +128,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
 
 @contextlib.contextmanager
 def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
-    """A folder for checkpoints; without a name one that goes with the run in the `with` block, if that ends well.
-
-    Where it ends with a sentence, the one that says how to go on is added.
-    """
+    """A folder for checkpoints; without a name one that goes with a good run, and that a bad one names at its end."""
     if name:
         yield Path(name).resolve()
         return

@@ -68,20 +68,14 @@ def operator_ids(environment: StreamExecutionEnvironment) -> set[str]:
 
 
 def take_modules_along() -> None:
-    """Let functions of modules that no other machine has travel with the job, as the script's own functions do.
-
-    A function is pickled with its code if it is the script's own, and by its name if it was imported.
-    """
+    """Let functions of modules that no other machine has travel with their code, as those of the script itself do."""
     for name, module in sorted(sys.modules.items()):
         if getattr(module, "__name__", None) == name and travels(name, getattr(module, "__file__", None)):
             cloudpickle.register_pickle_by_value(module)
 
 
 def travels(name: str, file: str | None) -> bool:
-    """Whether a module travels with the job: if it is Python code that a worker may not have installed.
-
-    `file`: where it was loaded from; None for one that is built in.
-    """
+    """Whether a module travels with the job: Python code, in a file, that a worker may not have installed."""
     package = name.partition(".")[0]
     if package in FLINK_BRINGS or not (file or "").endswith(".py"):  # other files are compiled code
         return False
@@ -89,10 +83,7 @@ def travels(name: str, file: str | None) -> bool:
 
 
 def has_taken_over(environment: StreamExecutionEnvironment) -> bool:
-    """Whether a JobManager has taken over the job, and runs the script once more.
-
-    `environment`: without settings, in application mode. Raises AttributeError: Flink has its lists under other names.
-    """
+    """Whether a JobManager has taken over the job, and runs the script once more. Only in application mode."""
     loader = private(environment._j_stream_execution_environment, "executorServiceLoader")
     found = {job.toString() for names in FOUND for job in private(loader, *names)}
     return configuration_of(environment).get(JOB_ID) in found

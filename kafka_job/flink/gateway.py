@@ -42,7 +42,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container'
 SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java compatibility
 CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
 # Beam serves Python processes alone, and its import takes a second or two. In this folder is a module of its name,
-# which Python inside the JVM finds first, and which says that it is not there.
+# which Python inside the JVM finds first, and which says that it is not there. PyFlink does without.
 HIDE_BEAM = Path(__file__).resolve().parent / "hide_beam"
 REFUSE_UPLOADS = HIDE_BEAM.parent / "refuse_uploads"  # a file, where uploads of jobs would go: so none is stored
 JAVA_OPTIONS = (
@@ -137,10 +137,7 @@ started: Jvm | None = None
 
 
 def start(has_python: bool) -> Jvm:
-    """The JVM of this process, which the first call starts. `has_python`: whether Python functions run inside it.
-
-    Exits with one sentence where there is no Java, or it ends before it is ready, or it was started for the other kind.
-    """
+    """The JVM of this process, which the first call starts; exits with one sentence where that cannot be done."""
     global started
     started = started or launch(has_python)
     if started.has_python != has_python:
@@ -238,12 +235,9 @@ def find_java() -> str:
 
 
 def log_file() -> str:
-    """Where Flink writes its log in a local run; the next process writes it anew.
-
-    It is named after $FLINK_IDENT_STRING or the user; by number, where the user has no name, as in some containers.
-    """
+    """Where Flink writes its log in a local run; the next process writes it anew."""
     owner = os.environ.get("FLINK_IDENT_STRING")
-    with contextlib.suppress(KeyError, OSError):
+    with contextlib.suppress(KeyError, OSError):  # the user has no name, as in some containers
         owner = owner or getpass.getuser()
     folder = os.environ.get("FLINK_LOG_DIR") or HOME / "log"
     return f"{folder}/flink-{owner or os.getuid()}-python-{socket.gethostname()}.log"

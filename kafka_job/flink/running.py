@@ -27,9 +27,12 @@ STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read si
 
 
 def get_json(url: str, timeout: float = 10) -> Any:
-    """What Flink's REST API answers within `timeout` seconds; raises OSError, HTTPException or ValueError: nothing."""
-    with urllib.request.urlopen(url, timeout=timeout) as response:
-        return json.load(response)
+    """What Flink's REST API answers within `timeout` seconds; raises OSError where that is nothing of use."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as response:
+            return json.load(response)
+    except (HTTPException, ValueError) as error:
+        raise OSError(f"{url}: {error}") from error
 
 
 def mini_cluster(running: JobClient) -> JavaObject:
@@ -71,7 +74,7 @@ def records_handed_on(running: JobClient) -> int:
     """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
     try:
         source, *_ = get_json(job_url(running))["vertices"]
-    except (OSError, HTTPException, ValueError, Py4JJavaError):
+    except (OSError, Py4JJavaError):
         return -1
     return source["metrics"]["write-records"]
 
@@ -84,12 +87,7 @@ def trigger_checkpoint(running: JobClient) -> JavaObject:
 def stop_with_savepoint(running: JobClient, folder: Path, drain: bool) -> str:
     """Stop a job with a savepoint in `folder`, however long that takes; the savepoint's URI.
 
-    Args:
-        drain: whether to close all windows before.
-
-    Raises:
-        Py4JJavaError: the job has failed.
-        SystemExit: it has ended in another way.
+    `drain`: whether to close all windows before. Raises Py4JJavaError, where the job has failed.
     """
     canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
     said = time.monotonic()

@@ -59,10 +59,7 @@ class Broker:
 
     @contextlib.contextmanager
     def admin(self, timeout: float = 15) -> Iterator[JavaObject]:
-        """Kafka's Java AdminClient, whose calls take at most `timeout` seconds; raises Unusable. See `result_of`.
-
-        (A JVM that has just started, on a busy machine, takes some of them for its first TLS.)
-        """
+        """Kafka's Java AdminClient, whose calls take at most `timeout` seconds; raises Unusable. See `result_of`."""
         milliseconds = str(int(timeout * 1000))
         settings = {
             "socket.connection.setup.timeout.ms": "2000",  # one of several machines may be off; by default 10 s
@@ -120,10 +117,9 @@ def ask_for_offsets(broker: Broker, topic: str, group_id: str) -> TopicOffsets:
 
 
 def commit_offsets(broker: Broker, topic: str, group_id: str, offsets: Offsets) -> None:
-    """Commit offsets of a topic for a group.
+    """Commit offsets of a topic for a group, which must have no active members.
 
     Flink's Kafka source does so only after a poll, which takes up to 10 s on a quiet topic, and not when it is stopped.
-    A broker refuses it where the group has active members, or this client no right to it.
     """
     partition, position = kafka_class("common.TopicPartition"), kafka_class("clients.consumer.OffsetAndMetadata")
     positions = {partition(topic, number): position(offset) for number, offset in offsets.items()}
@@ -132,10 +128,7 @@ def commit_offsets(broker: Broker, topic: str, group_id: str, offsets: Offsets) 
 
 
 def check_group(broker: Broker, topic: str, group_id: str, found: TopicOffsets) -> None:
-    """Exit with one sentence where the group's offsets cannot be committed.
-
-    This is found out by committing those that it has; for a partition without any, the topic's first one.
-    """
+    """Exit with one sentence where the group's offsets cannot be committed: those that it has are committed again."""
     with one_sentence_for(group_id):
         commit_offsets(broker, topic, group_id, found.first | found.committed)
 

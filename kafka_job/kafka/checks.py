@@ -41,9 +41,7 @@ REASONS = {  # why a broker does not let us in: the first one of these Java exce
 def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | None = None) -> None:
     """Exit with one sentence where a broker or a topic is out of reach: Flink would wait for it in silence.
 
-    Args:
-        rights: what is done with which topic: {"input": "READ", "counts": "WRITE"}
-        answering: what `check_addresses` has said before.
+    `rights`: {"input": "READ", "counts": "WRITE"}. `answering`: what `check_addresses` has said before.
     """
     try:
         with (answering or check_addresses(broker)).admin() as admin:
@@ -55,9 +53,10 @@ def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | N
 
 
 def check_addresses(broker: Broker) -> Broker:
-    """The broker by those of its addresses that answer as they should; exits with one sentence where none does.
+    """The broker by its addresses that answer as they should; exits with one sentence where none does.
 
-    The Java client cannot tell: it tries in vain until its time is over.
+    The Java client cannot tell: it tries in vain until its time is over, or takes the answer of another program for a
+    length, and asks for so much memory.
     """
     where, tls = broker.bootstrap_servers, "SSL" in broker.protocol
     addresses = {host_and_port(text): text for text in where.split(",")}
@@ -82,10 +81,7 @@ def check_addresses(broker: Broker) -> Broker:
 
 
 def look_at(addresses: Iterable[Address], tls: bool) -> dict[Address, str]:
-    """What listens at each address, by its answer to the first message of a client, which speaks TLS or does not.
-
-    (The Java client would take the answer of another program for a length, and ask for so much memory.)
-    """
+    """What listens at each address, by its answer to the first message of a client, which speaks TLS or does not."""
 
     def listens(address: Address) -> str:
         try:

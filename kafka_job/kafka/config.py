@@ -105,10 +105,8 @@ def fill_in(name: str, value: str, file: str) -> str:
 
 
 def shade(name: str, value: str) -> str:
-    """The value; where it names classes of Kafka's, as a login module does, the names that they have in the connector.
-
-    `name`: that of the property. Some are lists; what is behind a comma in a login module's options may be a password.
-    """
+    """The value of a property. Where it names classes of Kafka's, these have other names in the connector."""
+    # Some are lists; but what is behind a comma in a login module's options may be a password.
     start = "^" if name == "sasl.jaas.config" else r"(?:^|,)\s*"
     return re.sub(rf"({start})(?=org\.apache\.kafka\.)", rf"\1{SHADED}", value)
 
@@ -152,10 +150,8 @@ def in_lines(block: re.Match[str]) -> str:
 
 
 def with_plain_key(properties: Properties, file: str) -> Properties:
-    """The properties with a private key in the one form that Kafka's client reads: PKCS #8, and not encrypted.
-
-    (How openssl encrypts keys today is nothing that Java can name to Kafka: JDK-8231581.)
-    """
+    """The properties with a private key in the one form that Kafka's client reads: PKCS #8, and not encrypted."""
+    # How openssl encrypts keys today is nothing that Java can name to Kafka: JDK-8231581.
     if "ssl.keystore.key" not in properties:
         return properties
     from cryptography.exceptions import UnsupportedAlgorithm  # only here: few need it

@@ -67,11 +67,9 @@ def key_by_shard(values: DataStream) -> KeyedStream:
 
 
 def count_windows(shards: KeyedStream, windows: WindowAssigner, name: str, things: str = "words") -> DataStream:
-    """Rows of text: start of a window (UTC), value and count, with tabs between them; many rows are one text.
+    """Rows of text: start of a window (UTC), value and count, with tabs between; many rows are one text.
 
-    Args:
-        shards: see `key_by_shard`.
-        name, things: see `reduce_windows`.
+    `shards`: see `key_by_shard`. `name`, `things`: see `reduce_windows`.
     """
     uid = f"count-in-{SHARDS}-shards"
     return reduce_windows(

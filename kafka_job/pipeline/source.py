@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kafka_job.flink.rows import raw_values
+from kafka_job.flink.operators import raw_values
 from kafka_job.kafka.broker import Broker, Offsets
 from kafka_job.kafka.config import set_properties
 from kafka_job.options import JobOptions
@@ -32,12 +32,8 @@ class Plan:
     ) -> DataStream:
         """The records' values, as rows of one field, line: bytes, or null for a null value (a tombstone).
 
-        The plan gives the source its offsets and its uid, the watermarks their idle timeout, and the client what is in
-        --kafka-config.
-
-        Args:
-            source: with brokers, topic and group.
-            watermarks: how far event time has come in a partition; the slowest partition decides.
+        The plan gives the `source`, which has brokers, topic and group, its offsets, its uid and what is in
+        --kafka-config, and the `watermarks`, which are those of a partition, their idle timeout.
         """
         self._configure(source)
         if self.idle_timeout:

@@ -1,6 +1,6 @@
 """From a stream of lines to Flink SQL, and back to a stream of values."""
 
-from kafka_job.flink.rows import number_steps_anew, values_of_query
+from kafka_job.flink.operators import number_steps_anew, values_of_query
 from kafka_job.pipeline.steps import keep_watermark
 
 from pyflink.common import Types
@@ -10,10 +10,7 @@ from pyflink.table.types import DataType
 
 
 def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream) -> StreamTableEnvironment:
-    """An environment for SQL with the view `lines`: line BYTES, null for a null value; event_time TIMESTAMP_LTZ(3).
-
-    `lines`: stream of rows of one field, line, with event-time timestamps and watermarks; see `Plan.read`.
-    """
+    """An environment for SQL with the view `lines`, see `Plan.read`: line BYTES, event_time TIMESTAMP_LTZ(3)."""
     tables = StreamTableEnvironment.create(environment)
     number_steps_anew(tables)
     schema = (

@@ -59,10 +59,7 @@ def report(numbers: DataStream, metric: str, sentence: str) -> None:
 def report_late(rows: DataStream, tag: OutputTag, size: Callable[[Any], int], things: str = "words") -> None:
     """Report what a window has sent to the side output `tag`, because it came after the window had closed.
 
-    Args:
-        rows: what comes out of the windows.
-        size: how many things a late record stands for.
-        things: what is counted, in one word.
+    `rows`: what comes out of the windows. `size`: how many `things`, said in one word, a late record stands for.
     """
     late = rows.get_side_output(tag).name("late").uid("late")
     numbers, name = late.map(size, output_type=Types.LONG()).name(f"number of {things}"), things.capitalize()

@@ -1,21 +1,138 @@
-"""Where a run starts and ends, and what it goes on from: the plan of a run, and its recovery."""
+"""Going on: the folder of checkpoints, and the plan of a run that is made from it.
 
+Where something is wrong with a checkpoint, its job, the topic or the group, one sentence ends the program: SystemExit.
+"""
+
+import contextlib
+import json
+import os
 import sys
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from kafka_job.flink.environment import operator_ids
-from kafka_job.flink.snapshots import METADATA, Operator, Split, operators_in
+from kafka_job.flink.java import java_class
+from kafka_job.flink.snapshots import METADATA, Operator, Split, Unreadable, number_of, operators_in
 from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.rows import utc
 from kafka_job.pipeline.source import SOURCE_UID, Plan
-from kafka_job.resume import folder as checkpoints
 from kafka_job.terminal import say
 
+from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.version import __version__ as FLINK_VERSION
+
+OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
+OTHER_CHECKPOINT = f"{OTHER_FOLDER} (or another savepoint: flink run -s SAVEPOINT)"
+LOCK_TIMEOUT = 10.0  # seconds; the JVM of a run that was killed ends about 1 s after it
+
+
+# --- The folder of checkpoints --------------------------------------------------------------------------------------
+
+
+def checkpoint_settings(folder: Path) -> dict[str, str]:
+    """Flink's settings for checkpoints that are still there after a crash."""
+    return {
+        "execution.checkpointing.dir": f"file://{folder}",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+    }
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint or savepoint. If one is damaged, no older one is taken: rows would come again."""
+    numbers = {}
+    for metadata in [*folder.glob(f"*/chk-*/{METADATA}"), *folder.glob(f"savepoint-*/{METADATA}")]:
+        with one_sentence_for(metadata.parent):
+            numbers[number_of(metadata)] = metadata.parent
+    return numbers[max(numbers)] if numbers else None
+
+
+@contextlib.contextmanager
+def one_sentence_for(checkpoint: Path | str) -> Iterator[None]:
+    """End the program with one sentence where a checkpoint cannot be read in the `with` block."""
+    try:
+        yield
+    except Unreadable as error:
+        sys.exit(f"The checkpoint {checkpoint} cannot be read ({error}); {OTHER_CHECKPOINT}")
+
+
+@contextlib.contextmanager
+def taken(folder: Path) -> Iterator[None]:
+    """Take a folder for the run in the `with` block. The JVM locks it, and so for as long as it can write something."""
+    with contextlib.closing(java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")) as file:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while not locked(file.getChannel()):
+            if time.monotonic() > deadline:
+                sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
+            time.sleep(0.1)
+        yield
+
+
+def locked(channel: JavaObject) -> bool:
+    """Whether a Java FileChannel could be locked."""
+    try:
+        return channel.tryLock() is not None
+    except Py4JJavaError as error:
+        if error.java_exception.getClass().getSimpleName() != "OverlappingFileLockException":  # another run in this JVM
+            raise
+        return False
+
+
+def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
+    """What two identities of jobs do not have in common, in words; None where they are of the same job."""
+    for what, value in now.items():
+        if before.get(what) != value:
+            return f"{what}: {before.get(what)}, now {value}"
+    return None
+
+
+def check_owner(folder: Path, job: dict[str, str]) -> None:
+    """Exit with one sentence where the checkpoints in a folder are of another job; else the folder is this one's."""
+    file = folder / "job.json"
+    try:
+        before = json.loads(file.read_text())
+    except ValueError:  # it is empty: the folder is new
+        before = {}
+    changed = difference(before, job)
+    if changed and newest_checkpoint(folder):
+        sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {OTHER_FOLDER}")
+    if changed:
+        (folder / "start.json").unlink(missing_ok=True)
+        # In the same file, which is locked; but not in one of somebody else's, to which it is a link.
+        with open(file, "w", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)) as same:
+            json.dump(job, same, indent=2)
+
+
+def record_start(folder: Path, start: Offsets, after: str | None) -> None:
+    """Note where a run starts, `after` a checkpoint: its own first one tells of the partitions that it has found."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        json.dump({"start": start, "after": after}, file)
+    Path(file.name).replace(folder / "start.json")
+
+
+def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> Offsets | None:
+    """Where the last run in a folder began, which has left `checkpoint`; None if there was no run.
+
+    A run that was killed before its first checkpoint has kept nothing, so the next one begins where it began. One that
+    was `on_cluster` may have been stopped by others than this library.
+    """
+    file = folder / "start.json"
+    if not file.exists():
+        return {} if checkpoint else None
+    noted: dict[str, Any] = json.loads(file.read_text())
+    if not checkpoint and (on_cluster or noted["after"]):
+        elsewhere = "if it was stopped with a savepoint elsewhere, go on from that one: flink run -s SAVEPOINT"
+        sys.exit(f"The last run with {folder} has left no checkpoint there; {elsewhere}; else {OTHER_FOLDER}")
+    return {int(partition): offset for partition, offset in noted["start"].items()}
+
+
+# --- The plan of a run ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -37,10 +154,7 @@ def missing_records(start: Offsets, first: Offsets) -> int:
 
 
 def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> None:
-    """Exit with one sentence where `start` is behind the topic's end; say how many records are gone before it.
-
-    `who`: has read up to `start`. `mend`: what to do where the topic is another one.
-    """
+    """Exit with one sentence where `start`, up to where `who` has read, is behind the end; say what is gone by now."""
     for partition, offset in start.items():
         if partition not in topic.end or offset > topic.end[partition]:
             end = topic.end.get(partition, "not there any more")
@@ -68,28 +182,13 @@ def make_plan(
     return replace(plan, idle_timeout=options.idle_timeout)
 
 
-def identity_of_job(options: JobOptions, state: str, topic: TopicOffsets) -> dict[str, str]:
-    """What must not change between a checkpoint and a run that goes on from it."""
-    return {
-        "topic": options.topic,
-        "id of the topic": str(topic.id),
-        "output": (options.rows_go_to() or "stdout").removeprefix("file://"),
-        "state": state,
-        "Flink": ".".join(FLINK_VERSION.split(".")[:2]),
-    }
-
-
 def is_source(operator: Operator) -> bool:
     """Whether an operator is the Kafka source of a plan."""
     return operator.uid.startswith(SOURCE_UID)
 
 
 def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
-    """Up to which offset a checkpoint, by its path or URI, has read each partition of a topic that it has found.
-
-    Raises:
-        Unreadable: it is damaged, or not there any more.
-    """
+    """Up to where a checkpoint, by its path or URI, has read each partition that it has found; raises Unreadable."""
     splits = [split for operator in operators_in(checkpoint) if is_source(operator) for split in operator.splits()]
     return offsets_of([split for split in splits if split.topic == topic])
 
@@ -104,36 +203,36 @@ def plan_in(
 ) -> tuple[Plan, Recovery]:
     """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
 
-    Exits with one sentence where something is wrong with the checkpoint, its job, the topic or the group.
-
-    Args:
-        folder: taken by this run.
-        state: what the job keeps in state, in words.
-        on_cluster: whether others than this library may have stopped the last run.
-
-    Raises:
-        Refused: the broker does not answer, or refuses.
+    `folder`: taken by this run. `state`: what the job keeps in state, in words. Raises Refused, where the broker is not
+    in order.
     """
     topic = ask_for_offsets(broker, options.topic, options.group_id)
-    checkpoints.check_owner(folder, identity_of_job(options, state, topic))
-    checkpoint = checkpoints.newest_checkpoint(folder)
-    read = checkpoints.recorded_start(folder, checkpoint, on_cluster)
-    settings = checkpoints.checkpoint_settings(folder)
+    identity = {
+        "topic": options.topic,
+        "id of the topic": str(topic.id),
+        "output": (options.rows_go_to() or "stdout").removeprefix("file://"),
+        "state": state,
+        "Flink": ".".join(FLINK_VERSION.split(".")[:2]),
+    }
+    check_owner(folder, identity)
+    checkpoint = newest_checkpoint(folder)
+    read = recorded_start(folder, checkpoint, on_cluster)
+    settings = checkpoint_settings(folder)
     if checkpoint:
         say(f"Going on from {checkpoint} of {utc(int((checkpoint / METADATA).stat().st_mtime * 1000))}.")
-        with checkpoints.one_sentence_for(checkpoint):
+        with one_sentence_for(checkpoint):
             read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
         # Flink deletes the checkpoint once it has a newer one.
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
     check_group(broker, options.topic, options.group_id, topic)
     plan = make_plan(options, broker, topic, read)
-    checkpoints.record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
+    record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
     return go_on(plan, str(checkpoint), settings) if checkpoint else (plan, Recovery(settings=settings))
 
 
 def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: TopicOffsets) -> tuple[Plan, Recovery]:
-    """The plan of a run that goes on from a savepoint, by its path or URI; exits as `plan_in`."""
-    with checkpoints.one_sentence_for(savepoint):
+    """The plan of a run that goes on from a savepoint, by its path or URI, which stays as it is."""
+    with one_sentence_for(savepoint):
         sources = {operator.uid: operator.splits() for operator in operators_in(savepoint) if is_source(operator)}
     splits = [split for source in sources.values() for split in source]
     others = {split.topic for split in splits} - {options.topic}
@@ -168,11 +267,11 @@ def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> tuple[Plan, 
 def check_state(environment: StreamExecutionEnvironment, checkpoint: str) -> None:
     """Exit with one sentence where a pipeline cannot go on from a checkpoint, or would leave out state of it."""
     there = operator_ids(environment)
-    with checkpoints.one_sentence_for(checkpoint):
+    with one_sentence_for(checkpoint):
         operators = operators_in(checkpoint)
     for operator in operators:
         if operator.has_ended:
             sys.exit(f"A part of the job had ended when {checkpoint} was made, so Flink cannot go on from there")
         if operator.has_state and not is_source(operator) and operator.id not in there:
             lost = f"the job has no operator '{operator.uid or operator.name}' any more, whose state is in {checkpoint}"
-            sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {checkpoints.OTHER_CHECKPOINT}")
+            sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {OTHER_CHECKPOINT}")
