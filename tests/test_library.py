@@ -13,7 +13,8 @@ from unittest import mock
 
 from kafka_job import Plan, Stop
 from kafka_job.execution import entry, local
-from kafka_job.flink import environment, failures, gateway
+from kafka_job.flink import environment, gateway
+from kafka_job.flink import running as failures
 from kafka_job.kafka import broker as offsets
 from kafka_job.kafka.broker import Broker, Refused
 from kafka_job.resume import plans

@@ -32,11 +32,10 @@ from kafka_job.flink.environment import (
     take_modules_along,
     without_server,
 )
-from kafka_job.flink.failures import why_it_failed
 from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
 from kafka_job.flink.java import java_class, private
 from kafka_job.flink.operators import number_steps_anew, raw_values, source_of, values_of_query
-from kafka_job.flink.running import get_json
+from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.checks import closed_connections
 from kafka_job.pipeline.steps import keep_watermark, report
@@ -289,7 +288,7 @@ def test_a_call_that_java_does_not_know_has_a_trace() -> None:
     assert not isinstance(raised.value, Py4JJavaError)
 
 
-# --- failures.py ----------------------------------------------------------------------------------------------------
+# --- running.py: failures ---------------------------------------------------------------------------------------------
 
 
 def inner(number: int) -> int:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
 from kafka_job.flink.running import get_json
 from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
-from kafka_job.pipeline.source import Plan
+from kafka_job.pipeline.ends import Plan
 from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in, taken
 from kafka_job.terminal import say
 
@@ -49,7 +49,7 @@ def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> 
 
 
 def submit(job: Job, configuration: Mapping[str, str]) -> None:
-    """Hand the job to the cluster of 'flink run'; `configuration`: that cluster's, and the flags of 'flink run'."""
+    """Hand the job to the cluster of 'flink run'; `configuration`: its config.yaml, and the flags of 'flink run'."""
     settings = {**restarts(configuration, job.options.bounded), **job.settings, **interval(configuration)}
     with planned(job, configuration) as (plan, recovery):
         with said_in_one_sentence():

@@ -21,15 +21,10 @@ from kafka_job.terminal import say
 
 from find_libpython import find_libpython
 
-# As word_count.py has and explains them.
-SETTINGS = {
-    "execution.checkpointing.interval": "3 s",
-    "pipeline.object-reuse": "true",
-    "python.execution-mode": "thread",
-}
 MODE = "python.execution-mode"
-# For a Python without a shared library, which cannot run inside Flink's JVM.
-PROCESS_MODE = {
+# As word_count.py has and explains them.
+SETTINGS = {"execution.checkpointing.interval": "3 s", "pipeline.object-reuse": "true", MODE: "thread"}
+PROCESS_MODE = {  # for a Python without a shared library, which cannot run inside Flink's JVM
     MODE: "process",
     # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits
     # at most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and is lost if the
@@ -51,8 +46,8 @@ def run(
 ) -> None:
     """Run a job, on the cluster of 'flink run' or else in this process, until it ends or is stopped.
 
-    Where something is wrong, one sentence says what, and what to do, as the message of a SystemExit. In this process
-    Flink is started by the first call; there can be one after the other.
+    In this process Flink is started by the first call; there can be one after the other. Where something is wrong, a
+    SystemExit says it in one sentence, and what to do.
 
     Args:
         name: what Flink calls it; another one is another job, to a JobManager that takes over.

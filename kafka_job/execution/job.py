@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka_job.flink.environment import create_environment, take_modules_along, without_server
-from kafka_job.flink.failures import why_it_failed
 from kafka_job.flink.gateway import log_file
+from kafka_job.flink.running import why_it_failed
 from kafka_job.kafka.broker import Broker, Refused
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.source import Plan
+from kafka_job.pipeline.ends import Plan
 from kafka_job.resume.plans import Recovery, check_state
 
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -41,7 +41,7 @@ class Job:
     broker: Broker
 
     def pipeline(self, plan: Plan, settings: Mapping[str, str], recovery: Recovery) -> StreamExecutionEnvironment:
-        """The whole pipeline, ready to be executed; exits with one sentence where it would lose a checkpoint's state."""
+        """The whole pipeline, ready to be executed; exits with one sentence where it would lose state."""
         take_modules_along()
         with without_server():
             environment = create_environment({**settings, **recovery.settings})

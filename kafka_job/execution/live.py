@@ -18,7 +18,7 @@ from typing import Any
 
 from kafka_job.flink.gateway import Jvm
 from kafka_job.flink.running import get_json
-from kafka_job.pipeline.rows import utc
+from kafka_job.pipeline.ends import utc
 from kafka_job.terminal import printable
 
 from py4j.protocol import Py4JError

@@ -17,7 +17,7 @@ from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
-from kafka_job.pipeline.source import Plan
+from kafka_job.pipeline.ends import Plan
 from kafka_job.resume.plans import checkpoint_offsets, newest_checkpoint, plan_in, taken
 from kafka_job.terminal import say
 
@@ -57,7 +57,7 @@ class Stop:
         self.last_words = ""  # what to say where a second signal ends the program
 
     def request(self) -> None:
-        """Ask for the stop, from another thread."""
+        """Ask for the stop; from any thread."""
         self.requested = True
 
     def wait(self, seconds: float) -> bool:
@@ -101,12 +101,8 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
 
         table = LiveTable(jvm)
     jvm.stdout.hand_on = table.read if table else to_stdout
-    with (
-        stop.on_signals(),
-        checkpoint_folder(options.checkpoint_dir, stop) as folder,
-        said_in_one_sentence(),
-        taken(folder),
-    ):
+    kept = checkpoint_folder(options.checkpoint_dir, stop)
+    with stop.on_signals(), kept as folder, said_in_one_sentence(), taken(folder):
         plan, recovery = plan_in(folder, options, job.broker, job.state)
         stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
         with contextlib.suppress(Py4JJavaError):  # it has ended already

@@ -1,13 +1,16 @@
-"""A job that runs on our own Flink: ask it, stop it, end it.
+"""A job that runs on our own Flink: ask it, stop it, end it; and why it has failed.
 
 Leans on: the mini cluster behind the client of a job; the Java client, where PyFlink calls methods that are no longer
-there (stop_with_savepoint); the names of metrics, here and in execution/live.py.
+there (stop_with_savepoint); the names of metrics, here and in execution/live.py; how Java prints a failure; among its
+frames those of Python, as pemja writes them in thread mode, or a traceback, as Beam does in process mode.
 """
 
 import contextlib
 import json
+import re
 import sys
 import time
+import traceback
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
@@ -109,3 +112,42 @@ def stop_with_savepoint(running: JobClient, folder: Path, drain: bool) -> str:
 def crash(running: JobClient) -> None:
     """End a job's Flink at once, without a savepoint, as where its process is killed. A job that has ended stays so."""
     mini_cluster(running).closeAsync().get(CLOSE_TIMEOUT, java_class("java.util.concurrent.TimeUnit").SECONDS)
+
+
+def why_it_failed(java: str) -> str:
+    """The cause of a failure, from what Java says of it: a Python traceback, or else a sentence."""
+    causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
+    return error_in_thread(java) or error_in_process(java) or no_longer_let_in(causes) or (causes or [java])[-1]
+
+
+def no_longer_let_in(causes: list[str]) -> str | None:
+    """That a broker refuses what it has granted before, as after a change of password; None where it does not."""
+    refused = re.compile(r"\S+\.kafka\.common\.errors\.\w+(?:Authentication|Authorization)Exception: (.*)")
+    for why in filter(None, map(refused.match, causes)):
+        mend = "mend its rights, what has changed, or --kafka-config; then the same command goes on"
+        return f"The broker does not let this client in, or not any more ({why[1]}); {mend}"
+    return None
+
+
+def error_in_thread(java: str) -> str | None:
+    """The traceback of a Python function that has failed inside Flink's JVM; None where there is none."""
+    errors = re.findall(r"pemja.core.PythonException: <class '(.*)'>: (.*)((?:\n\tat .*)*)", java)
+    if not errors:
+        return None
+    kind, message, stack = errors[-1]  # the innermost call first, among Java's: at FOLDER/MODULE.FUNCTION(FILE:LINE)
+    frames = [
+        (f"{folder}/{file}", int(line), function, None)
+        for folder, function, file, line in re.findall(r"at (/.*)/[^/]+?\.([^/(]+)\((.+\.py):(\d+)\)", stack)
+        if "/pyflink/" not in folder  # says nothing about the script
+    ]
+    calls = "".join(traceback.StackSummary.from_list(reversed(frames)).format())
+    return f"Traceback (most recent call last):\n{calls}{kind.removeprefix('builtins.')}: {message}"
+
+
+def error_in_process(java: str) -> str | None:
+    """The traceback of a Python function that has failed in a process of its own; None where there is none."""
+    error = re.search(r"Traceback \(most recent call last\):\n.*?(?=\n\n|\n\tat )", java, re.DOTALL)
+    if not error:
+        return None
+    # Without the frames of Flink and Beam, which say nothing about the script.
+    return re.sub(r'^  File "[^"]*(?:pyflink|apache_beam)/.*?(?=^  File|^\S)', "", error[0], flags=re.M | re.S)

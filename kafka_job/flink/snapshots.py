@@ -47,8 +47,7 @@ class Operator:
     """The state of an operator in a checkpoint."""
 
     def __init__(self, state: JavaObject) -> None:
-        """`state`: Flink's OperatorState."""
-        self._state = state
+        self._state = state  # Flink's OperatorState
         self.id = str(state.getOperatorID())
         self.uid = state.getOperatorUid().orElse("") or ""
         self.name = state.getOperatorName().orElse("") or "without a name"
@@ -56,11 +55,7 @@ class Operator:
         self.has_ended = any(subtask.isFinished() for subtask in state.getStates().toArray())
 
     def splits(self) -> list[Split]:
-        """The partitions of a Kafka source. One may come twice: what a reader says, the later entry, is newer.
-
-        Raises:
-            Unreadable: the source had ended, or its state is not what this version of the connector writes.
-        """
+        """The partitions of a Kafka source; raises Unreadable. One may come twice: the later one, a reader's, is newer."""
         try:
             return [*self._splits_of_coordinator(), *self._splits_of_readers()]
         except Py4JJavaError as error:
@@ -77,10 +72,8 @@ class Operator:
             raise Unreadable(f"version {version} of the state of a source's coordinator")
         serializer = java_class(f"{CONNECTOR}.enumerator.KafkaSourceEnumStateSerializer")()
         found = serializer.deserialize(version_of_kafka, data[12 : 12 + length])
-        return [
-            *(split_of(split, at_end=True) for split in found.assignedSplits().toArray()),
-            *(split_of(split) for split in found.unassignedSplits().toArray()),
-        ]
+        given = [split_of(split, at_end=True) for split in found.assignedSplits().toArray()]
+        return given + [split_of(split) for split in found.unassignedSplits().toArray()]
 
     def _splits_of_readers(self) -> list[Split]:
         """The partitions that the readers of the source have not read to their end."""

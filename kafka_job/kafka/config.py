@@ -179,8 +179,7 @@ def login_options(properties: Properties) -> dict[str, str]:
     return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, _, value in found}
 
 
-def set_properties(builder: Any, properties: Properties) -> Any:
-    """The builder of a Kafka source or sink, with the properties of --kafka-config."""
+def set_properties(builder: Any, properties: Properties) -> None:
+    """Give properties to the builder of a Kafka source or sink."""
     for name, value in properties.items():
         builder.set_property(name, value)
-    return builder

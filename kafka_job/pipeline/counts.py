@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from zlib import crc32
 
-from kafka_job.pipeline.rows import utc
+from kafka_job.pipeline.ends import utc
 from kafka_job.pipeline.steps import keep_watermark, report_late
 
 from pyflink.common import Types

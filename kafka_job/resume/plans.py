@@ -19,8 +19,7 @@ from kafka_job.flink.java import java_class
 from kafka_job.flink.snapshots import METADATA, Operator, Split, Unreadable, number_of, operators_in
 from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.rows import utc
-from kafka_job.pipeline.source import SOURCE_UID, Plan
+from kafka_job.pipeline.ends import SOURCE_UID, Plan, utc
 from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
@@ -31,9 +30,6 @@ from pyflink.version import __version__ as FLINK_VERSION
 OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
 OTHER_CHECKPOINT = f"{OTHER_FOLDER} (or another savepoint: flink run -s SAVEPOINT)"
 LOCK_TIMEOUT = 10.0  # seconds; the JVM of a run that was killed ends about 1 s after it
-
-
-# --- The folder of checkpoints --------------------------------------------------------------------------------------
 
 
 def checkpoint_settings(folder: Path) -> dict[str, str]:
@@ -130,9 +126,6 @@ def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> O
         elsewhere = "if it was stopped with a savepoint elsewhere, go on from that one: flink run -s SAVEPOINT"
         sys.exit(f"The last run with {folder} has left no checkpoint there; {elsewhere}; else {OTHER_FOLDER}")
     return {int(partition): offset for partition, offset in noted["start"].items()}
-
-
-# --- The plan of a run ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Where a run begins to read a topic, and where it ends; and the source that does so."""
+"""The two ends of a pipeline: the topic that a run reads, from where and up to where; and where rows of text go."""
 
+import time
 from dataclasses import dataclass
 
 from kafka_job.flink.operators import raw_values
@@ -8,8 +9,11 @@ from kafka_job.kafka.config import set_properties
 from kafka_job.options import JobOptions
 
 from pyflink.common import Duration, WatermarkStrategy
+from pyflink.common.serialization import Encoder, SerializationSchema
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.datastream.connectors import kafka
+from pyflink.datastream.connectors.base import DeliveryGuarantee
+from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, OutputFileConfig, RollingPolicy
 
 SOURCE_UID = "kafka-source"
 
@@ -71,3 +75,47 @@ def read_lines(environment: StreamExecutionEnvironment, options: JobOptions, pla
     source.set_topics(options.topic).set_group_id(options.group_id)
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
     return plan.read(environment, source, watermarks)
+
+
+def utc(milliseconds: int) -> str:
+    """A time since the epoch as text: 2026-11-22T14:00:05Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
+
+
+def write_rows(rows: DataStream, folder: str | None) -> None:
+    """Write rows to `folder`/DAY/counts-….tsv, or print them; see `write_rows` of word_count.py."""
+    if not folder:
+        rows.print().set_parallelism(1).name("print").uid("print")
+        return
+    sink = FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
+    sink.with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))
+    names = OutputFileConfig.builder().with_part_prefix("counts").with_part_suffix(".tsv").build()
+    sink.with_output_file_config(names).with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
+    rows.sink_to(sink.build()).name("write files").uid("write-files")
+
+
+def write_to_topic(
+    values: DataStream,
+    plan: Plan,
+    topic: str,
+    schema: SerializationSchema,
+    properties: dict[str, str],
+    *,
+    transactional_ids: str | None = None,
+    name: str,
+    uid: str,
+) -> None:
+    """Write each value as a record to a topic, on the broker that the job reads from. `properties`: of the producer.
+
+    `transactional_ids`: what the names of this job's transactions begin with, the same in each of its runs, another in
+    other jobs; each value is then written exactly once. None: at least once.
+    """
+    record = kafka.KafkaRecordSerializationSchema.builder().set_topic(topic).set_value_serialization_schema(schema)
+    sink = kafka.KafkaSink.builder().set_bootstrap_servers(plan.broker.bootstrap_servers)
+    sink.set_record_serializer(record.build())
+    if transactional_ids:
+        sink.set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE).set_transactional_id_prefix(transactional_ids)
+    else:  # a checkpoint waits until the broker has all of them
+        sink.set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
+    set_properties(sink, properties | plan.broker.properties)
+    values.sink_to(sink.build()).name(name).uid(uid)
