@@ -5,7 +5,7 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -51,7 +51,8 @@ def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> 
 def submit(job: Job, configuration: Mapping[str, str]) -> None:
     """Hand the job to the cluster of 'flink run'; `configuration`: its config.yaml, and the flags of 'flink run'."""
     settings = {**restarts(configuration, job.options.bounded), **job.settings, **interval(configuration)}
-    with planned(job, configuration) as (plan, recovery):
+    with contextlib.ExitStack() as held:
+        plan, recovery = planned(job, configuration, held)
         with said_in_one_sentence():
             environment = job.pipeline(plan, settings, recovery)
         logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
@@ -61,25 +62,22 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
             sys.exit("Nobody waits for the job any more, but it goes on: flink list, flink cancel JOB_ID")
 
 
-@contextlib.contextmanager
-def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, Recovery]]:
+def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitStack) -> tuple[Plan, Recovery]:
     """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it."""
     options, savepoint = job.options, configuration.get(SAVEPOINT)
     if options.checkpoint_dir:
         refuse_beside_folder(job, configuration)
         folder = Path(options.checkpoint_dir).resolve()
-        with taken(folder):
-            with said_in_one_sentence():
-                plan = plan_in(folder, options, job.broker, job.state, on_cluster=True)
-            yield plan
-        return
+        held.enter_context(taken(folder))
+        with said_in_one_sentence():
+            return plan_in(folder, options, job.broker, job.state, on_cluster=True)
     place = place_for_checkpoints(configuration)
     topic = patiently(lambda: ask_broker(job), configuration)
     if savepoint and savepoint != LAST_STATE:
         plan, recovery = plan_after(savepoint, options, job.broker, topic)
     else:
         plan, recovery = make_plan(options, job.broker, topic, None, bounded_by_flink=True), Recovery()
-    yield plan, replace(recovery, settings={**recovery.settings, **place})
+    return plan, replace(recovery, settings={**recovery.settings, **place})
 
 
 def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
@@ -119,11 +117,18 @@ def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     Where nothing is configured they stay in the memory of the JobManager. There, the first one in which the state of a
     subtask has more than 5 MB fails, and so does the job. Exits with one sentence where the cluster is elsewhere.
     """
-    configured = configuration_of_cluster(configuration) | configuration
+    address = configuration.get("jobmanager.rpc.address", "localhost")
+    if not in_application_mode(configuration):
+        address = configuration.get("rest.address", address)
+    configured = configuration
+    if configuration.get("execution.target") == "remote":
+        with contextlib.suppress(OSError):  # no cluster is there: Flink says so when the job is submitted
+            found = get_json(f"http://{address}:{configuration.get('rest.port', 8081)}/jobmanager/config")
+            configured = {setting["key"]: setting["value"] for setting in found} | configuration
     if {DIRECTORY, OLD_DIRECTORY} & configured.keys():
         # By default Flink deletes the last checkpoint of a job that has failed for good, or was cancelled.
         return {} if RETENTION in configured else {RETENTION: "RETAIN_ON_CANCELLATION"}
-    address = configuration.get("kubernetes.cluster-id") or address_of_cluster(configuration)
+    address = configuration.get("kubernetes.cluster-id") or address
     if address not in ("localhost", "127.0.0.1", "::1"):
         name = f"a folder that all its machines see: flink run -D {DIRECTORY}=URI (or in its config.yaml)"
         sys.exit(f"The cluster at {address} keeps checkpoints in memory, where 5 MB are too much; name {name}")
@@ -132,20 +137,3 @@ def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
         # Flink keeps the last one where the job fails, and deletes it where somebody cancels the job.
         RETENTION: "DELETE_ON_CANCELLATION",
     }
-
-
-def address_of_cluster(configuration: Mapping[str, str]) -> str:
-    """Where the JobManager is. Flink takes the address for RPC where there is none for REST."""
-    address = configuration.get("jobmanager.rpc.address", "localhost")
-    return address if in_application_mode(configuration) else configuration.get("rest.address", address)
-
-
-def configuration_of_cluster(configuration: Mapping[str, str]) -> dict[str, str]:
-    """What a standalone cluster that runs already says of itself."""
-    if configuration.get("execution.target") != "remote":
-        return {}
-    url = f"http://{address_of_cluster(configuration)}:{configuration.get('rest.port', 8081)}"
-    try:
-        return {setting["key"]: setting["value"] for setting in get_json(f"{url}/jobmanager/config")}
-    except OSError:
-        return {}  # Flink says so when the job is submitted

@@ -70,15 +70,17 @@ def run(
         job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker)
         if on_cluster:
             load_connector()
-            patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
-            say_where_rows_go(options, live=False)
+        patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
+        if options.live and on_cluster:
+            say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
+        is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        live = options.live and not on_cluster and is_terminal
+        if not options.rows_go_to() and not live:
+            print("Printing result to stdout. Use --output to specify output path.", flush=True)
+        if on_cluster:
             submit(job, configuration)
         else:
-            check_set_up(job, to_topic, on_cluster)
-            jvm = start_jvm(job)
-            live = options.live and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-            say_where_rows_go(options, live)
-            run_locally(job, jvm, live, stop or Stop())
+            run_locally(job, start_jvm(job), live, stop or Stop())
     except KeyboardInterrupt:  # before the job runs
         sys.exit(130)
 
@@ -109,14 +111,6 @@ def check_folders(options: JobOptions, on_cluster: bool) -> None:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: {option} PATH")
-
-
-def say_where_rows_go(options: JobOptions, live: bool) -> None:
-    """Say that rows are printed, where nothing else shows it."""
-    if options.live and gateway.under_flink_run():
-        say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
-    if not options.rows_go_to() and not live:
-        print("Printing result to stdout. Use --output to specify output path.", flush=True)
 
 
 def python_mode(settings: Mapping[str, str]) -> Mapping[str, str]:

@@ -215,18 +215,6 @@ def highest_rows(window: Window, number: int, bar: str) -> Table:
     return rows
 
 
-def state_of(progress: Progress, now: float) -> Table:
-    """What is known of a job that runs."""
-    state = Table.grid(padding=(0, 1))
-    state.add_column(no_wrap=True, style="bold")
-    state.add_column()
-    state.add_row("read", f"{progress.records:,} records, about {progress.rate:,.0f} a second")
-    state.add_row("watermark", watermark_text(progress.watermark, now))
-    if progress.reported:
-        state.add_row("reported", ", ".join(f"{name} {number:,}" for name, number in sorted(progress.reported.items())))
-    return state
-
-
 def draw(window: Window, progress: Progress | None, console: Console, now: float) -> Panel:
     """All that is shown; of a job that has ended the rows alone, since what Flink said last is older than its end."""
     number = max(1, min(TOP, console.height - 8))
@@ -242,5 +230,12 @@ def draw(window: Window, progress: Progress | None, console: Console, now: float
     elif progress:
         parts.append(Text(WAITING))
     if progress:
-        parts += [Text(), state_of(progress, now)]
+        state = Table.grid(padding=(0, 1))
+        state.add_column(no_wrap=True, style="bold")
+        state.add_row("read", f"{progress.records:,} records, about {progress.rate:,.0f} a second")
+        state.add_row("watermark", watermark_text(progress.watermark, now))
+        if progress.reported:
+            reported = ", ".join(f"{name} {number:,}" for name, number in sorted(progress.reported.items()))
+            state.add_row("reported", reported)
+        parts += [Text(), state]
     return Panel(Group(*parts), title=Text(title), title_align="left", width=width)

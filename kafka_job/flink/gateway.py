@@ -16,7 +16,6 @@ import re
 import shlex
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -163,7 +162,7 @@ def launch(has_python: bool) -> Jvm:
                 why = "has ended before it was ready, killed or out of memory"
                 sys.exit(f"Flink's JVM {why}. Its log is in {log_file()}")
             time.sleep(0.02)
-        [port] = struct.unpack("!I", port_file.read_bytes()[:4])
+        port = int.from_bytes(port_file.read_bytes()[:4], "big")
     logging.getLogger("py4j").addHandler(logging.NullHandler())  # what it logs comes as an exception as well
     logging.getLogger("py4j").propagate = False
     with variables({PORT: str(port)}):

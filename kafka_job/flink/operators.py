@@ -1,10 +1,8 @@
-"""Operators in Java, for what a Python function is not told: that a checkpoint begins, and that the job ends.
+"""Operators in Java, for what a Python function is not told: that a checkpoint begins, and that the job ends. And SQL.
 
 Flink compiles the sources beside this file when the job starts, with the compiler that it uses for SQL, Janino, which
 wants raw types; the arguments of a constructor are those that Flink passes. No Java compiler is to be installed. The
 source text is part of the job, so a cluster needs nothing of this folder.
-
-Below: streams of what the source reads, and of what SQL finds, where PyFlink has no door of its own.
 
 Leans on: GeneratedOperator and its factory, which are Flink SQL's; transformations added to Java's environment; Java's
 stream behind PyFlink's; Java's form of PyFlink's data types; the 'raw' format of Flink SQL as a class; Java's table

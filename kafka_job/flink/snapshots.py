@@ -55,7 +55,7 @@ class Operator:
         self.has_ended = any(subtask.isFinished() for subtask in state.getStates().toArray())
 
     def splits(self) -> list[Split]:
-        """The partitions of a Kafka source; raises Unreadable. One may come twice: the later one, a reader's, is newer."""
+        """The partitions of a Kafka source; raises Unreadable. Where one comes twice, the later one is newer."""
         try:
             return [*self._splits_of_coordinator(), *self._splits_of_readers()]
         except Py4JJavaError as error:

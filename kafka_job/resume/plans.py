@@ -16,7 +16,7 @@ from typing import Any
 
 from kafka_job.flink.environment import operator_ids
 from kafka_job.flink.java import java_class
-from kafka_job.flink.snapshots import METADATA, Operator, Split, Unreadable, number_of, operators_in
+from kafka_job.flink.snapshots import METADATA, Split, Unreadable, number_of, operators_in
 from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.ends import SOURCE_UID, Plan, utc
@@ -106,7 +106,7 @@ def check_owner(folder: Path, job: dict[str, str]) -> None:
 
 
 def record_start(folder: Path, start: Offsets, after: str | None) -> None:
-    """Note where a run starts, `after` a checkpoint: its own first one tells of the partitions that it has found."""
+    """Note where a run starts, `after` a checkpoint: its next one does not tell before all partitions are found."""
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
         json.dump({"start": start, "after": after}, file)
     Path(file.name).replace(folder / "start.json")
@@ -175,15 +175,10 @@ def make_plan(
     return replace(plan, idle_timeout=options.idle_timeout)
 
 
-def is_source(operator: Operator) -> bool:
-    """Whether an operator is the Kafka source of a plan."""
-    return operator.uid.startswith(SOURCE_UID)
-
-
 def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
     """Up to where a checkpoint, by its path or URI, has read each partition that it has found; raises Unreadable."""
-    splits = [split for operator in operators_in(checkpoint) if is_source(operator) for split in operator.splits()]
-    return offsets_of([split for split in splits if split.topic == topic])
+    sources = [operator for operator in operators_in(checkpoint) if operator.uid.startswith(SOURCE_UID)]
+    return offsets_of([split for source in sources for split in source.splits() if split.topic == topic])
 
 
 def offsets_of(splits: list[Split]) -> Offsets:
@@ -226,7 +221,8 @@ def plan_in(
 def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: TopicOffsets) -> tuple[Plan, Recovery]:
     """The plan of a run that goes on from a savepoint, by its path or URI, which stays as it is."""
     with one_sentence_for(savepoint):
-        sources = {operator.uid: operator.splits() for operator in operators_in(savepoint) if is_source(operator)}
+        operators = [operator for operator in operators_in(savepoint) if operator.uid.startswith(SOURCE_UID)]
+        sources = {operator.uid: operator.splits() for operator in operators}
     splits = [split for source in sources.values() for split in source]
     others = {split.topic for split in splits} - {options.topic}
     if others:
@@ -265,6 +261,6 @@ def check_state(environment: StreamExecutionEnvironment, checkpoint: str) -> Non
     for operator in operators:
         if operator.has_ended:
             sys.exit(f"A part of the job had ended when {checkpoint} was made, so Flink cannot go on from there")
-        if operator.has_state and not is_source(operator) and operator.id not in there:
+        if operator.has_state and not operator.uid.startswith(SOURCE_UID) and operator.id not in there:
             lost = f"the job has no operator '{operator.uid or operator.name}' any more, whose state is in {checkpoint}"
             sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {OTHER_CHECKPOINT}")
