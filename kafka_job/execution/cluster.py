@@ -114,8 +114,7 @@ def restarts(configuration: Mapping[str, str], bounded: bool) -> dict[str, str]:
 def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     """Settings for checkpoints of any size, that are there when they are needed.
 
-    Where nothing is configured they stay in the memory of the JobManager. There, the first one in which the state of a
-    subtask has more than 5 MB fails, and so does the job. Exits with one sentence where the cluster is elsewhere.
+    Where nothing is configured they stay in the JobManager's memory, and one with more than 5 MB in a subtask fails.
     """
     address = configuration.get("jobmanager.rpc.address", "localhost")
     if not in_application_mode(configuration):

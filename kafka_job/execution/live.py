@@ -1,7 +1,6 @@
 """A table of the newest rows, in place of all rows one after the other (--live, in a terminal).
 
-A row is a text with tabs between its fields: the first one is the start of its window, the last one a count, and what
-is between them is the key. Whatever else is printed stands above the table.
+A row is the start of its window, a key and a count, with tabs between. What else is printed stands above the table.
 """
 
 import bisect
@@ -53,12 +52,6 @@ class Window:
     rows: int = 0
     top: list[tuple[int, str]] = field(default_factory=list)  # (-count, key), the highest count first
 
-    def add(self, key: bytes, count: int) -> None:
-        self.rows += 1
-        if len(self.top) < TOP or -count <= self.top[-1][0]:
-            bisect.insort(self.top, (-count, key[:KEY_BYTES].decode("utf-8", "replace")))
-            del self.top[TOP:]
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -96,7 +89,11 @@ class LiveTable:
             return
         if start != self.newest.start:  # windows close one after the other: the one before is complete
             self.complete, self.newest = self.newest, Window(start)
-        self.newest.add(key, number)
+        self.newest.rows += 1
+        top = self.newest.top
+        if len(top) < TOP or -number <= top[-1][0]:
+            bisect.insort(top, (-number, key[:KEY_BYTES].decode("utf-8", "replace")))
+            del top[TOP:]
         self.last_row = time.monotonic()
 
     def window(self) -> Window:

@@ -90,8 +90,7 @@ class Stop:
 def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
     """Run a job until all is read that it should read, or until Ctrl-C, SIGTERM or SIGHUP, or until `stop` asks for it.
 
-    Either way the job is stopped with a savepoint, which has its state and its offsets, and its open windows are
-    written. `live`: whether rows are shown as a table.
+    Either way it is stopped with a savepoint, which has state and offsets. `live`: whether rows are shown as a table.
     """
     options = job.options
     settings = {**RESTARTS, **SETTINGS, **job.settings}

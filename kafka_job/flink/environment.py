@@ -92,9 +92,8 @@ def has_taken_over(environment: StreamExecutionEnvironment) -> bool:
 def go_on(name: str) -> None:
     """Let a JobManager that has taken over go on with the job of this name.
 
-    Flink 2.2 goes on by itself. Flink 2.3 does so when the script executes a job of the same name, and forgets the job
-    where the script ends without that. Neither looks at the pipeline, which only must not be empty. One that would run
-    it fails at once, since there is nothing to recover.
+    Flink 2.2 goes on by itself, Flink 2.3 when the script executes a job of that name. Neither looks at the pipeline,
+    which only must not be empty. One that would run it fails at once, since there is nothing to recover.
     """
     environment = create_environment({"execution.state-recovery.path": "/nothing but what Flink has found"})
     numbers = NumberSequenceSource(0, 0)

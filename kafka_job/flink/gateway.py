@@ -16,7 +16,6 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import IO
 
 from kafka_job.flink.connector import find_connector
@@ -66,7 +66,6 @@ class Output:
 
     def __init__(self, pipe: IO[bytes], hand_on: Callable[[bytes], None]) -> None:
         self.pipe, self.hand_on = pipe, hand_on
-        self.failed = False  # lines could not be handed on; all after them are dropped
         self.mark = os.urandom(16)  # a line behind the last one that somebody waits for; at first, one that never comes
         self.marked = threading.Event()
         threading.Thread(target=self.read, daemon=True).start()
@@ -85,10 +84,10 @@ class Output:
 
     def write(self, lines: bytes) -> None:
         try:
-            if lines and not self.failed:
+            if lines:
                 self.hand_on(lines)
         except OSError:
-            self.failed = True
+            self.hand_on = lambda lines: None  # nobody is there any more
 
     def wait(self, java_stream: JavaObject) -> None:
         """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
@@ -120,7 +119,7 @@ def to_stderr(lines: bytes) -> None:
 class Jvm:
     """The JVM of this process."""
 
-    process: subprocess.Popen[bytes]
+    process: Popen[bytes]
     has_python: bool  # whether Python functions run inside it, in thread mode
     stdout: Output
     stderr: Output
@@ -148,13 +147,9 @@ def launch(has_python: bool) -> Jvm:
     """Start a JVM, and let PyFlink connect to it; see `start`."""
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder, "port")
-        process = subprocess.Popen(
-            command(find_java()),
-            env=environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=ignore_signals,
+        variables_of_jvm = environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)}
+        process = Popen(
+            command(find_java()), env=variables_of_jvm, stdin=PIPE, stdout=PIPE, stderr=PIPE, preexec_fn=ignore_signals
         )
         jvm = Jvm(process, has_python, Output(process.stdout, to_stdout), Output(process.stderr, to_stderr))
         while not port_file.exists():

@@ -88,10 +88,7 @@ def trigger_checkpoint(running: JobClient) -> JavaObject:
 
 
 def stop_with_savepoint(running: JobClient, folder: Path, drain: bool) -> str:
-    """Stop a job with a savepoint in `folder`, however long that takes; the savepoint's URI.
-
-    `drain`: whether to close all windows before. Raises Py4JJavaError, where the job has failed.
-    """
+    """Stop a job with a savepoint, however long that takes; its URI. `drain`: whether to close all windows before."""
     canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
     said = time.monotonic()
     while True:

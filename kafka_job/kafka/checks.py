@@ -55,8 +55,7 @@ def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | N
 def check_addresses(broker: Broker) -> Broker:
     """The broker by its addresses that answer as they should; exits with one sentence where none does.
 
-    The Java client cannot tell: it tries in vain until its time is over, or takes the answer of another program for a
-    length, and asks for so much memory.
+    (The Java client tries in vain, or takes another program's answer for a length, and asks for so much memory.)
     """
     where, tls = broker.bootstrap_servers, "SSL" in broker.protocol
     addresses = {host_and_port(text): text for text in where.split(",")}

@@ -1,8 +1,7 @@
 """How to get in: TLS, passwords and other properties of a Kafka client, from a file that Kafka's own tools take, too.
 
-The properties are those of Flink's Java client, see "Consumer Configs" in Kafka's documentation. They are in no log,
-and on no page of Flink's, but they are part of the job that is handed to a cluster. Where one of them is bad, or a file
-that it names, all functions here end the program with one sentence: SystemExit.
+The properties are in no log, and on no page of Flink's, but they are part of the job that is handed to a cluster. Where
+one is bad, or a file that it names, all functions here end the program with one sentence: SystemExit.
 """
 
 import codecs

@@ -36,8 +36,7 @@ class Plan:
     ) -> DataStream:
         """The records' values, as rows of one field, line: bytes, or null for a null value (a tombstone).
 
-        The plan gives the `source`, which has brokers, topic and group, its offsets, its uid and what is in
-        --kafka-config, and the `watermarks`, which are those of a partition, their idle timeout.
+        `source`: with brokers, topic and group; the rest comes from the plan. `watermarks`: those of one partition.
         """
         self._configure(source)
         if self.idle_timeout:
@@ -107,8 +106,8 @@ def write_to_topic(
 ) -> None:
     """Write each value as a record to a topic, on the broker that the job reads from. `properties`: of the producer.
 
-    `transactional_ids`: what the names of this job's transactions begin with, the same in each of its runs, another in
-    other jobs; each value is then written exactly once. None: at least once.
+    `transactional_ids`: what the names of transactions begin with, the same in each run, another in other jobs; each
+    value is then written exactly once. None: at least once.
     """
     record = kafka.KafkaRecordSerializationSchema.builder().set_topic(topic).set_value_serialization_schema(schema)
     sink = kafka.KafkaSink.builder().set_bootstrap_servers(plan.broker.bootstrap_servers)

@@ -115,8 +115,7 @@ def record_start(folder: Path, start: Offsets, after: str | None) -> None:
 def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> Offsets | None:
     """Where the last run in a folder began, which has left `checkpoint`; None if there was no run.
 
-    A run that was killed before its first checkpoint has kept nothing, so the next one begins where it began. One that
-    was `on_cluster` may have been stopped by others than this library.
+    Killed before its first checkpoint, it has kept nothing. `on_cluster`: others than this library may have stopped it.
     """
     file = folder / "start.json"
     if not file.exists():
@@ -191,8 +190,7 @@ def plan_in(
 ) -> tuple[Plan, Recovery]:
     """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
 
-    `folder`: taken by this run. `state`: what the job keeps in state, in words. Raises Refused, where the broker is not
-    in order.
+    `folder`: taken by this run. `state`: in words, what the job keeps. Raises Refused.
     """
     topic = ask_for_offsets(broker, options.topic, options.group_id)
     identity = {
