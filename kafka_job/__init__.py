@@ -21,17 +21,6 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
 from kafka_job.execution.entry import run
 from kafka_job.execution.local import Stop
 from kafka_job.options import JobOptions
+from kafka_job.pipeline.counts import SHARDS, ShardCounts, count_windows, key_by_shard, reduce_windows, split_lines
 from kafka_job.pipeline.ends import Plan, read_lines, utc, write_rows, write_to_topic
-from kafka_job.pipeline.sql import query, tables_with_lines
-from kafka_job.pipeline.steps import (
-    SHARDS,
-    ShardCounts,
-    batch_lines,
-    count_windows,
-    keep_watermark,
-    key_by_shard,
-    reduce_windows,
-    report,
-    report_late,
-    split_lines,
-)
+from kafka_job.pipeline.steps import batch_lines, keep_watermark, query, report, report_late, tables_with_lines

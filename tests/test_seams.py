@@ -22,7 +22,7 @@ from typing import Any
 
 from kafka_job.execution import cluster, entry, job, live, local
 from kafka_job.flink import gateway, running
-from kafka_job.flink.connector import CONNECTOR, SHADED, kafka_class, known_brokers
+from kafka_job.flink.connector import CONNECTOR, SHADED, java_class, kafka_class, known_brokers, private
 from kafka_job.flink.environment import (
     FOUND,
     JOB_ID,
@@ -33,7 +33,6 @@ from kafka_job.flink.environment import (
     without_server,
 )
 from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
-from kafka_job.flink.java import java_class, private
 from kafka_job.flink.operators import number_steps_anew, raw_values, source_of, values_of_query
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of

@@ -76,7 +76,7 @@ def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitSta
     if savepoint and savepoint != LAST_STATE:
         plan, recovery = plan_after(savepoint, options, job.broker, topic)
     else:
-        plan, recovery = make_plan(options, job.broker, topic, None, bounded_by_flink=True), Recovery()
+        plan, recovery = make_plan(options, job.broker, topic, None, by_flink=True), Recovery()
     return plan, replace(recovery, settings={**recovery.settings, **place})
 
 

@@ -12,7 +12,7 @@ from kafka_job.execution.job import Build, Job, said_in_one_sentence
 from kafka_job.execution.local import Stop, run_locally
 from kafka_job.flink import gateway
 from kafka_job.flink.connector import find_connector
-from kafka_job.flink.environment import configuration_of, create_environment, go_on, has_taken_over, load_connector
+from kafka_job.flink.environment import configuration_of, create_environment, go_on, has_taken_over
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
@@ -53,8 +53,8 @@ def run(
         name: what Flink calls it; another one is another job, to a JobManager that takes over.
         build: adds the pipeline to an environment, so that it reads what a plan says.
         options: the script's own kind of JobOptions.
-        state: in words, what the job keeps in state, and what else must not change between a checkpoint and a run that
-            goes on from it; topic, output and Flink's version are looked after.
+        state: in words, what the job keeps in state. What must not change between a checkpoint and a run that goes on
+            from it belongs here; topic, output and Flink's version are looked after.
         settings: Flink's configuration, where it is to be another one than SETTINGS.
         to_topic: a topic that the job writes to.
         stop: asks a run in this process to stop, as Ctrl-C does.
@@ -68,8 +68,6 @@ def run(
         find_connector()
         broker = Broker(options.bootstrap_servers, read_config(options.kafka_config) if options.kafka_config else {})
         job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker)
-        if on_cluster:
-            load_connector()
         patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
         if options.live and on_cluster:
             say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
@@ -96,7 +94,6 @@ def check_set_up(job: Job, to_topic: str | None, on_cluster: bool) -> None:
 
 
 def start_jvm(job: Job) -> gateway.Jvm:
-    """The JVM of a local run, which the first call starts."""
     return gateway.start(has_python=job.settings.get(MODE) == "thread")
 
 

@@ -130,7 +130,6 @@ class LiveTable:
                 live.stop()
 
     def refresh(self, live: Live, job_url: str, done: threading.Event) -> None:
-        """Show the newest state of things, until all is done."""
         asked, width = -ASK, 0
         while not done.is_set():
             now = time.monotonic()

@@ -57,7 +57,6 @@ class Stop:
         self.last_words = ""  # what to say where a second signal ends the program
 
     def request(self) -> None:
-        """Ask for the stop; from any thread."""
         self.requested = True
 
     def wait(self, seconds: float) -> bool:
@@ -102,7 +101,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
     jvm.stdout.hand_on = table.read if table else to_stdout
     kept = checkpoint_folder(options.checkpoint_dir, stop)
     with stop.on_signals(), kept as folder, said_in_one_sentence(), taken(folder):
-        plan, recovery = plan_in(folder, options, job.broker, job.state)
+        plan, recovery = plan_in(folder, options, job.broker, job.state, on_cluster=False)
         stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
         with contextlib.suppress(Py4JJavaError):  # it has ended already
             say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")

@@ -1,6 +1,7 @@
-"""Flink's Kafka connector: where its jar is, and Kafka's own client in Java, which is in there.
+"""Java's classes, by way of PyFlink's connection to the JVM; and the Kafka connector, with Kafka's own client in Java.
 
-Leans on: the names of Kafka's classes in the jar, and of the package of the source; private fields of AdminClient.
+Leans on: get_gateway; the names of Kafka's classes in the connector's jar, and of the package of its source; private
+fields of AdminClient. Whoever calls `private` leans on a field that its class does not promise.
 """
 
 import functools
@@ -9,10 +10,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.java import java_class, private
 from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
+from pyflink.java_gateway import get_gateway
 from pyflink.version import __version__ as FLINK_VERSION
 
 CONNECTORS = Path(__file__).resolve().parent.parent.parent / "connectors"
@@ -43,6 +44,24 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
         mend = f"pip install -r requirements.txt && python {folder / 'fetch.py'}"
         sys.exit(f"{found} is not for Flink {flink_version}, which is installed; run: {mend}")
     sys.exit(f"No Kafka connector jar in {folder}; run: python {folder / 'fetch.py'}")
+
+
+def java_class(name: str) -> Any:
+    """A Java class by its full name; the JVM must have been started, see gateway.py."""
+    return functools.reduce(getattr, name.split("."), get_gateway().jvm)
+
+
+def private(java: JavaObject, *names: str) -> JavaObject:
+    """The value of a private field, the first of these names that there is; raises AttributeError: Flink has others."""
+    owner = java.getClass()
+    while owner:
+        fields = {field.getName(): field for field in owner.getDeclaredFields()}
+        for name in names:
+            if name in fields:
+                fields[name].setAccessible(True)
+                return fields[name].get(java)
+        owner = owner.getSuperclass()
+    raise AttributeError(f"{java.getClass().getName()} has no field {' or '.join(names)}; see tests/test_seams.py")
 
 
 def kafka_class(name: str) -> Any:

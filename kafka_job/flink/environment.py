@@ -12,19 +12,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from kafka_job.flink.connector import find_connector
-from kafka_job.flink.gateway import under_flink_run, variables
-from kafka_job.flink.java import java_class, private
+from kafka_job.flink.connector import find_connector, java_class, private
+from kafka_job.flink.gateway import under_flink_run
 
 import cloudpickle
 from pyflink.common import Configuration, Types, WatermarkStrategy
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.datastream.connectors.number_seq import NumberSequenceSource
-from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 STANDARD_LIBRARY = f"{Path(os.__file__).parent}/"
 INSTALLED = re.compile("/(site|dist)-packages/")  # what pip, conda or the system have installed
 FLINK_BRINGS = ("pyflink", "py4j", "cloudpickle")  # on a cluster from the archives in opt/python/
+WORKERS = "_python_worker_execution_mode"  # of PyFlink's own tests
 JOB_ID = "$internal.pipeline.job-id"  # with high availability a job has the same one wherever it is taken over
 # Flink 2.3 has the jobs that it has found in two lists, and another one, of those that this script has executed.
 FOUND = (("suspendedJobIds", "submittedJobIds"), ("terminalJobIds", "submittedJobIds"))
@@ -37,7 +36,8 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
         configuration.set_string(key, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     if under_flink_run():
-        # Our own Flink has it on its class path. Not 'pipeline.jars', which replaces Flink's own jars.
+        # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has it on its class path.
+        # Not 'pipeline.jars', which replaces Flink's own jars.
         environment.add_jars(find_connector().as_uri())
     return environment
 
@@ -45,13 +45,11 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
 @contextlib.contextmanager
 def without_server() -> Iterator[None]:
     """Let PyFlink start no server in this process while a pipeline is drawn: few have the workers that it is for."""
-    with variables({"_python_worker_execution_mode": "process"}):
+    os.environ[WORKERS] = "process"
+    try:
         yield
-
-
-def load_connector() -> None:
-    """Let the JVM of 'flink run' find the connector's classes: what asks a broker and reads checkpoints is in there."""
-    add_jars_to_context_class_loader([find_connector().as_uri()])
+    finally:
+        del os.environ[WORKERS]
 
 
 def configuration_of(environment: StreamExecutionEnvironment) -> dict[str, str]:

@@ -20,14 +20,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO
 
-from kafka_job.flink.connector import find_connector
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import find_connector, java_class
 from kafka_job.terminal import say
 
 import pyflink
@@ -160,8 +159,11 @@ def launch(has_python: bool) -> Jvm:
         port = int.from_bytes(port_file.read_bytes()[:4], "big")
     logging.getLogger("py4j").addHandler(logging.NullHandler())  # what it logs comes as an exception as well
     logging.getLogger("py4j").propagate = False
-    with variables({PORT: str(port)}):
+    os.environ[PORT] = str(port)
+    try:
         get_gateway()
+    finally:
+        del os.environ[PORT]
     if has_python:
         beam = sys.modules.get("apache_beam")  # a notebook may have imported it
         sys.modules["apache_beam"] = None  # for Python, that is a module that is not there; PyFlink does without
@@ -178,7 +180,6 @@ def ignore_signals() -> None:
 
 
 def command(java_home: str) -> list[str]:
-    """What starts the JVM."""
     config = YAML(typ="safe").load(HOME / "conf" / "config.yaml")
     log4j = (HOME / "conf" / "log4j-cli.properties").as_uri()
     [python] = (HOME / "opt").glob("flink-python-*.jar")
@@ -235,16 +236,3 @@ def log_file() -> str:
         owner = owner or getpass.getuser()
     folder = os.environ.get("FLINK_LOG_DIR") or HOME / "log"
     return f"{folder}/flink-{owner or os.getuid()}-python-{socket.gethostname()}.log"
-
-
-@contextlib.contextmanager
-def variables(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the `with` block."""
-    before = {name: os.environ[name] for name in values if name in os.environ}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            del os.environ[name]
-        os.environ.update(before)

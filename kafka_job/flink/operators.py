@@ -12,7 +12,7 @@ environment; the planner's counter of steps.
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import java_class
 
 from py4j.java_gateway import JavaObject
 from pyflink.common import TypeInformation
@@ -51,7 +51,6 @@ def through_operator(
 
 
 def source_of(class_name: str) -> str:
-    """The source text of an operator."""
     return (Path(__file__).parent / f"{class_name}.java").read_text("utf-8")
 
 

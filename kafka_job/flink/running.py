@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.java import java_class, private
+from kafka_job.flink.connector import java_class, private
 from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject

@@ -8,8 +8,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from kafka_job.flink.connector import CONNECTOR
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import CONNECTOR, java_class
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError

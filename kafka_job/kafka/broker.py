@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from kafka_job.flink.connector import kafka_class
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import java_class, kafka_class
 from kafka_job.kafka.config import Properties
 
 from py4j.java_gateway import JavaObject

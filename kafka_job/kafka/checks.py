@@ -41,7 +41,7 @@ REASONS = {  # why a broker does not let us in: the first one of these Java exce
 def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | None = None) -> None:
     """Exit with one sentence where a broker or a topic is out of reach: Flink would wait for it in silence.
 
-    `rights`: {"input": "READ", "counts": "WRITE"}. `answering`: what `check_addresses` has said before.
+    `rights`: {"input": "READ", "counts": "WRITE"}. `answering`: of `check_addresses`, where that was asked before.
     """
     try:
         with (answering or check_addresses(broker)).admin() as admin:
@@ -53,10 +53,8 @@ def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | N
 
 
 def check_addresses(broker: Broker) -> Broker:
-    """The broker by its addresses that answer as they should; exits with one sentence where none does.
-
-    (The Java client tries in vain, or takes another program's answer for a length, and asks for so much memory.)
-    """
+    """The broker by its addresses that answer as they should; exits with one sentence where none does."""
+    # (The Java client tries in vain, or takes the answer of another program for a length, and asks for so much memory.)
     where, tls = broker.bootstrap_servers, "SSL" in broker.protocol
     addresses = {host_and_port(text): text for text in where.split(",")}
     found = look_at(addresses, tls)
@@ -129,7 +127,6 @@ def check_way_in(admin: JavaObject, broker: Broker) -> None:
 
 
 def closed_connections(admin: JavaObject) -> float:
-    """How many connections of a client have ended."""
     metrics = admin.metrics()
     return sum(metrics[name].metricValue() for name in metrics if name.name() == "connection-close-total")
 
@@ -171,7 +168,6 @@ def check_topic(admin: JavaObject, broker: Broker, topic: str, right: str) -> No
 
 
 def missing_topic(admin: JavaObject, broker: Broker, topic: str) -> str:
-    """The sentence that says so, and what to run."""
     address = broker.bootstrap_servers.partition(",")[0]
     # It prints 150 lines about the topic that it has created.
     create = f"python -m kafka.admin --bootstrap-servers {address} topics create --topic {topic} > /dev/null"

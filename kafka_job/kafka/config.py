@@ -179,6 +179,5 @@ def login_options(properties: Properties) -> dict[str, str]:
 
 
 def set_properties(builder: Any, properties: Properties) -> None:
-    """Give properties to the builder of a Kafka source or sink."""
     for name, value in properties.items():
         builder.set_property(name, value)

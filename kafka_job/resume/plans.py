@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from kafka_job.flink.connector import java_class
 from kafka_job.flink.environment import operator_ids
-from kafka_job.flink.java import java_class
 from kafka_job.flink.snapshots import METADATA, Split, Unreadable, number_of, operators_in
 from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
@@ -120,7 +119,7 @@ def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> O
     file = folder / "start.json"
     if not file.exists():
         return {} if checkpoint else None
-    noted: dict[str, Any] = json.loads(file.read_text())
+    noted = json.loads(file.read_text())
     if not checkpoint and (on_cluster or noted["after"]):
         elsewhere = "if it was stopped with a savepoint elsewhere, go on from that one: flink run -s SAVEPOINT"
         sys.exit(f"The last run with {folder} has left no checkpoint there; {elsewhere}; else {OTHER_FOLDER}")
@@ -156,10 +155,8 @@ def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> Non
         say(f"{missing} records are missing: the topic's retention has deleted them before they were read")
 
 
-def make_plan(
-    options: JobOptions, broker: Broker, topic: TopicOffsets, read: Offsets | None, bounded_by_flink: bool = False
-) -> Plan:
-    """Start where --start says, or go on from what a checkpoint has `read`; --bounded ends at the end of now."""
+def make_plan(options: JobOptions, broker: Broker, topic: TopicOffsets, read: Offsets | None, by_flink: bool) -> Plan:
+    """Start where --start says, or go on from what was `read`; --bounded ends at the end of now, `by_flink` or us."""
     if read is None:
         start = start_offsets(options.start, topic)
         check_start(start, topic, f"the group {options.group_id}", "say where to start: --start earliest (or latest)")
@@ -170,7 +167,7 @@ def make_plan(
         check_start(start, topic, "the checkpoint", anew)
     plan = Plan(broker, options.topic, start)
     if options.bounded:
-        return replace(plan, end=topic.end, bounded=bounded_by_flink)
+        return replace(plan, end=topic.end, bounded=by_flink)
     return replace(plan, idle_timeout=options.idle_timeout)
 
 
@@ -185,13 +182,8 @@ def offsets_of(splits: list[Split]) -> Offsets:
     return {split.partition: max(split.offset, 0) for split in splits}
 
 
-def plan_in(
-    folder: Path, options: JobOptions, broker: Broker, state: str, on_cluster: bool = False
-) -> tuple[Plan, Recovery]:
-    """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
-
-    `folder`: taken by this run. `state`: in words, what the job keeps. Raises Refused.
-    """
+def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cluster: bool) -> tuple[Plan, Recovery]:
+    """The plan of a run that keeps its checkpoints in a folder, taken by it, and goes on from the newest one there."""
     topic = ask_for_offsets(broker, options.topic, options.group_id)
     identity = {
         "topic": options.topic,
@@ -211,7 +203,7 @@ def plan_in(
         # Flink deletes the checkpoint once it has a newer one.
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
     check_group(broker, options.topic, options.group_id, topic)
-    plan = make_plan(options, broker, topic, read)
+    plan = make_plan(options, broker, topic, read, by_flink=False)
     record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
     return go_on(plan, str(checkpoint), settings) if checkpoint else (plan, Recovery(settings=settings))
 
@@ -227,7 +219,7 @@ def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: Topic
         mend = f"say --topic {min(others)}, or begin anew, without the savepoint"
         sys.exit(f"The savepoint {savepoint} is of a job that reads another topic, {min(others)}; {mend}")
     read = offsets_of(splits) or None  # None: made before any was found
-    plan = make_plan(options, broker, topic, read, bounded_by_flink=True)
+    plan = make_plan(options, broker, topic, read, by_flink=True)
     usual = sources.get(SOURCE_UID)
     if plan.end is None and usual is not None and not any(split.has_end for split in usual):
         return plan, Recovery(savepoint)  # Flink restores the source, too
