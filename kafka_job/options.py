@@ -1,9 +1,4 @@
-"""What a user says: the flags that every job has, as a frozen value. A script adds a flag with one line.
-
-@dataclass(frozen=True, kw_only=True)
-class Options(JobOptions):
-    window: Annotated[int, "length of the windows in seconds"] = 5      # the flag --window
-"""
+"""What a user says: the flags that every job has, as a frozen value. A script adds one in a line, as word_count.py."""
 
 import argparse
 from collections.abc import Callable, Sequence

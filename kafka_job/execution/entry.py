@@ -52,7 +52,6 @@ def run(
     Args:
         name: what Flink calls it; another one is another job, to a JobManager that takes over.
         build: adds the pipeline to an environment, so that it reads what a plan says.
-        options: the script's own kind of JobOptions.
         state: in words, what the job keeps in state. What must not change between a checkpoint and a run that goes on
             from it belongs here; topic, output and Flink's version are looked after.
         settings: Flink's configuration, where it is to be another one than SETTINGS.

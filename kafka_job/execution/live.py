@@ -21,7 +21,7 @@ from kafka_job.pipeline.ends import utc
 from kafka_job.terminal import printable
 
 from py4j.protocol import Py4JError
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -101,17 +101,15 @@ class LiveTable:
         quiet = self.progress is None or time.monotonic() - self.last_row > QUIET
         return self.newest if quiet or not self.complete.rows else self.complete
 
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Panel]:
+        yield draw(self.window(), self.progress, console, time.time())
+
     @contextlib.contextmanager
     def shown(self, job_url: str) -> Iterator[None]:
         """Show the table while the `with` block runs the job, which has this address; the last one stays."""
         sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than Unicode has
         console = Console(force_terminal=True, force_interactive=True, highlight=False)
-        live = Live(
-            get_renderable=lambda: draw(self.window(), self.progress, console, time.time()),
-            console=console,
-            auto_refresh=False,  # it would end where a terminal is closed
-            redirect_stderr=sys.stderr.isatty(),
-        )
+        live = Live(self, console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
         done = threading.Event()
         refresh = threading.Thread(target=self.refresh, args=(live, job_url, done), daemon=True)
         with terminal_may_close():
