@@ -51,7 +51,7 @@ def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> 
 def submit(job: Job, configuration: Mapping[str, str]) -> None:
     """Hand the job to the cluster of 'flink run'; `configuration`: its config.yaml, and the flags of 'flink run'."""
     settings = {**restarts(configuration, job.options.bounded), **job.settings, **interval(configuration)}
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held:  # the folder of checkpoints, for as long as this waits for the job
         plan, recovery = planned(job, configuration, held)
         with said_in_one_sentence():
             environment = job.pipeline(plan, settings, recovery)

@@ -70,6 +70,6 @@ def kafka_class(name: str) -> Any:
 
 
 def known_brokers(admin: JavaObject) -> list[tuple[str, int]]:
-    """The addresses of the brokers that an AdminClient was told of. No public method asks nobody for them."""
+    """The addresses of the brokers that an AdminClient was told of; its public methods would have to reach one."""
     cluster = private(private(admin, "metadataManager"), "cluster")
     return [(node.host(), node.port()) for node in cluster.nodes().toArray() if node.id() >= 0]  # those told to us: -1

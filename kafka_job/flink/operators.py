@@ -88,7 +88,7 @@ def raw_values(name: str) -> DeserializationSchema:
 
 
 def number_steps_anew(tables: StreamTableEnvironment) -> None:
-    """Number the steps of SQL as in a new process: a checkpoint finds their state by it, and Flink goes on counting."""
+    """Number the steps of SQL as in a new process: by the numbers a checkpoint finds state, and Flink counts on."""
     planner = tables._j_tenv.getPlanner().getClass().getClassLoader()  # its classes are hidden from all others
     context = planner.loadClass("org.apache.flink.table.planner.plan.nodes.exec.ExecNodeContext")
     context.getMethod("resetIdCounter", None).invoke(None, None)

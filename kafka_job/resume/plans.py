@@ -105,7 +105,7 @@ def check_owner(folder: Path, job: dict[str, str]) -> None:
 
 
 def record_start(folder: Path, start: Offsets, after: str | None) -> None:
-    """Note where a run starts, `after` a checkpoint: its next one does not tell before all partitions are found."""
+    """Note where a run starts, `after` which checkpoint: one made before all partitions are found does not tell."""
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
         json.dump({"start": start, "after": after}, file)
     Path(file.name).replace(folder / "start.json")
