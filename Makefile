@@ -1,6 +1,7 @@
 # make demo    set up everything, and show word counts from a real broker
 # make plot    draw the counts in out/ over time, as out/counts.png
 # make test    set up everything, and run the tests
+# make slow-test  run those that need a broker, a cluster or a terminal of their own; they take longer
 # make docs-test  run every command that README and docs/ show, and compare what it prints
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
 # make bench   how many words a second, beside other jobs: half an hour
@@ -18,7 +19,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 PACKAGED := import platform, sys; sys.exit(sys.platform == "linux" and platform.machine() != "x86_64")
 BIN := .venv/bin
 
-.PHONY: demo plot test docs-test chaos soak bench broker broker-secure lint format lock clean
+.PHONY: demo plot test slow-test docs-test chaos soak bench broker broker-secure lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
@@ -27,8 +28,11 @@ plot: .venv/ready
 	@$(BIN)/python tools/plot.py
 
 test: .venv/ready
-	@# two files at a time: much of a test is waiting
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	@# two files at a time
+	$(BIN)/python -m pytest -n 2
+
+slow-test: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m 'slow and not chaos'
 
 docs-test: .venv/ready
 	$(BIN)/python -m pytest -m docs tests/test_docs.py

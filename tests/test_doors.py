@@ -223,6 +223,7 @@ class CertificateCluster(Cluster):
         return registered in logs and self.flink("list").code == 0
 
 
+@pytest.mark.slow
 def test_user_without_a_name(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
     """Some containers run as a user id that is in no list of users."""
     unnamed = ["unshare", "--user", "--map-user=1234567"]

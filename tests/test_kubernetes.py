@@ -52,6 +52,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Refused:
     return check
 
 
+@pytest.mark.slow
 def test_manifest_is_valid(refused: Refused) -> None:
     assert [(one["apiVersion"], one["kind"]) for one in RESOURCES] == [
         ("flink.apache.org/v1beta1", "FlinkDeployment"),

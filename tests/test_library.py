@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from kafka_job import Plan, Stop
-from kafka_job.execution import entry, local
+from kafka_job import JobOptions, Plan, Stop
+from kafka_job.execution import cluster, entry, local
 from kafka_job.flink import environment, gateway
 from kafka_job.flink import running as failures
 from kafka_job.kafka import broker as offsets
@@ -67,6 +67,26 @@ def make_checkpoint(folder: Path, number: int) -> Path:
     folder.mkdir(parents=True)
     (folder / "_metadata").write_bytes(struct.pack(">iiq", 0x4960672D, 6, number))
     return folder / "_metadata"
+
+
+@pytest.mark.parametrize(
+    ("configuration", "flags", "said"),
+    [
+        ({}, {"bounded": True}, "--bounded keeps no state when it ends on a cluster"),
+        ({"execution.state-recovery.path": "/sp"}, {}, "-s /sp names where to go on from"),
+        (
+            {"execution.target": "embedded", "high-availability.type": "kubernetes"},
+            {},
+            "With high availability Flink itself goes on from its checkpoints",
+        ),
+    ],
+)
+def test_what_does_not_go_with_a_checkpoint_folder_on_a_cluster(
+    configuration: dict[str, str], flags: dict[str, bool], said: str
+) -> None:
+    job = mock.Mock(options=JobOptions(checkpoint_dir="/checkpoints", **flags))
+    with pytest.raises(SystemExit, match=f"^{said}, so it does not go with --checkpoint-dir; leave out one of the two"):
+        cluster.refuse_beside_folder(job, configuration)
 
 
 def test_newest_checkpoint_goes_by_its_number(tmp_path: Path) -> None:

@@ -58,24 +58,6 @@ def is_clean(stderr: str) -> bool:
     return stderr.count("\n") == 1 and stderr.startswith("Flink's web UI is on http://localhost:")
 
 
-def test_bounded_run_to_files(
-    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
-) -> None:
-    """In a process of its own, as a user has it."""
-    topic = new_topic()
-    records = topic.produce(messy_records())
-    ended = start_process(*topic.arguments(), "--bounded", "--output", "out/").wait()
-    assert (ended.code, ended.stdout) == (0, "")
-    _, *report = ended.stderr.splitlines()
-    assert sorted(report) == [
-        "Lines with bytes that are not UTF-8: 2",
-        "Records with a null value (tombstones), not counted: 2",
-    ]
-    output = tmp_path / "elsewhere" / "out"  # a relative path is one of the working directory
-    assert read_files(output) == expected_counts(records)
-    assert all(file.match("????-??-??/counts-*.tsv") for file in output.rglob("*") if file.is_file())
-
-
 def test_a_job_in_a_folder_of_its_own(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:

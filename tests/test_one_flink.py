@@ -89,6 +89,7 @@ def split_with_a_bug(batch: bytes) -> list[str]:
     return [1 / 0]
 
 
+@pytest.mark.slow
 def test_twenty_jobs_in_one_process(
     new_topic: Callable[..., Topic],
     tmp_path: Path,

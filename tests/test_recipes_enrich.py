@@ -1,6 +1,5 @@
 """`examples/enrich.py`: the rows are compared with an independent count of the categories; bad tables are refused."""
 
-import os
 import pickle
 import signal
 from collections import Counter
@@ -11,10 +10,9 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from conftest import Cluster, Job, Topic
+from conftest import Job, Topic
 from examples import enrich
-from support import EPOCH, ROOT, START, Counts, Record, checkpoints, lines, parse_rows, random_lines, read_files
-from test_cluster import job_id
+from support import EPOCH, ROOT, START, Counts, Record, checkpoints, lines, random_lines, read_files
 
 ENRICH = ROOT / "examples" / "enrich.py"
 # Of the words of random_lines: word0 to word9 are 'small', 'слово' has a category with a space, word10 to 49 have none.
@@ -102,21 +100,9 @@ def test_late_words(new_topic: Callable[..., Topic], start_job: Callable[..., Jo
     job = start_job(*arguments, script=ENRICH)
     job.until(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
     topic.produce(lines("word3 word4 late"))
-    job.until(lambda: topic.committed_records() == 7, "the late words in a checkpoint")
+    job.wait_for_checkpoint_of(7)
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert ended.code == 0, ended.stderr
     assert "Words that came after their windows had closed, not counted (--max-delay): 3\n" in ended.stderr
     assert read_files(output) == expected_counts(records)
-
-
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    """Only the client can see the table: its path is relative, and a TaskManager runs in another folder."""
-    topic = new_topic(partitions=2)
-    records = topic.produce(random_lines(4, 300, partitions=2))
-    write_table(tmp_path / "table")
-    before = cluster.printed()
-    arguments = ["--table", "table", "--bounded", *topic.arguments()]
-    script = os.path.relpath(ENRICH, tmp_path)
-    job_id(cluster.flink("run", "-p", "2", "--python", script, *arguments, cwd=tmp_path))
-    assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records)

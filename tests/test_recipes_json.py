@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
 
-from conftest import Cluster, Job, Topic
+from conftest import Job, Topic
 from examples import json_lines
 from support import (
     ROOT,
@@ -25,7 +25,6 @@ from support import (
     read_files,
     read_values,
 )
-from test_cluster import job_id
 
 JSON = ROOT / "examples" / "json_lines.py"
 MALFORMED = [
@@ -171,7 +170,7 @@ def test_stop(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tm
     topic.produce(
         [*good(["/late"] * 3), Record(b"late, and malformed", START), Record(b'{"page": "/"}', START + 6_000)]
     )
-    job.until(lambda: topic.committed_records() == 11, "the late records in a checkpoint")
+    job.wait_for_checkpoint_of(11)
     assert values_in(side) == [b"late, and malformed", b'{"page": "/"}'], "a checkpoint has not waited for the broker"
     job.process.send_signal(signal.SIGINT)
     ended = job.wait()
@@ -204,25 +203,6 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     assert read_files(output) == expected_pages(records)
     assert set(values_in(side)) == {record.value for record in malformed}
     assert said("Malformed records", ended.stderr) == len(malformed)
-
-
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic, side = new_topic(partitions=3), new_topic(partitions=2)
-    records = good(random_pages(3, 900), partitions=3)
-    malformed = [Record(f"malformed {number}".encode(), START + number * 1_000, number % 3) for number in range(30)]
-    topic.produce(sorted(records + malformed, key=lambda record: record.timestamp))
-    before = cluster.printed()
-    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments(), "--malformed-topic", side.name]
-    job = job_id(cluster.flink("run", "-p", "2", "--python", JSON, *arguments, cwd=tmp_path))
-    assert read_files(tmp_path / "out") == expected_pages(records)
-    assert sorted(values_in(side)) == sorted(record.value for record in malformed)
-    lines = cluster.printed().removeprefix(before).splitlines()
-    assert all(line.startswith("Malformed records, not counted, sent to topic ") for line in lines)
-    assert sum(int(line.rpartition(": ")[2]) for line in lines) == len(malformed)
-    names = " ".join(vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])
-    for name in ("read", "count in batch", "count per 5 s window", "malformed", "write malformed", "write files"):
-        assert name in names
-    assert "Map" not in names
 
 
 def test_side_topics_that_will_not_do(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from pyflink.datastream import StreamExecutionEnvironment
 
-from conftest import Cluster, Job, Topic
+from conftest import Job, Topic
 from examples import counts_to_kafka, enrich, sliding_windows
 from support import (
     ROOT,
@@ -27,7 +27,6 @@ from support import (
     read_values,
     slow_script,
 )
-from test_cluster import job_id
 from test_pipeline import environment  # noqa: F401
 
 TO_KAFKA = ROOT / "examples" / "counts_to_kafka.py"
@@ -98,6 +97,7 @@ def test_every_operator_has_a_name_and_a_uid(recipe: ModuleType, environment: St
         assert "Map" not in operator.getOperatorName().split(", ")  # what Flink calls a step that has no name
 
 
+@pytest.mark.slow
 def test_kills_and_resumes(
     new_topic: Callable[..., Topic],
     start_job: Callable[..., Job],
@@ -169,15 +169,4 @@ def test_stop_commits_the_open_windows(
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert ended.code == 0, ended.stderr
-    assert committed.counts() == expected_counts(records)
-
-
-def test_flink_run(
-    cluster: Cluster, new_topic: Callable[..., Topic], readers: Callable[[Topic], tuple[Reader, Reader]]
-) -> None:
-    topic, to_topic = new_topic(partitions=2), new_topic(partitions=3)
-    committed, _ = readers(to_topic)
-    records = topic.produce(random_lines(2, 500, partitions=2))
-    arguments = ["--bounded", "--to-topic", to_topic.name, *topic.arguments()]
-    job_id(cluster.flink("run", "-p", "2", "--python", TO_KAFKA, *arguments))
     assert committed.counts() == expected_counts(records)

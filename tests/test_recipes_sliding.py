@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import Cluster, Job, Topic
+from conftest import Job, Topic
 from examples import sliding_windows
 from support import (
     EPOCH,
@@ -20,12 +20,9 @@ from support import (
     Record,
     checkpoints,
     lines,
-    parse_rows,
     random_lines,
     read_files,
-    wait_for,
 )
-from test_cluster import job_id
 
 SLIDING = ROOT / "examples" / "sliding_windows.py"
 
@@ -98,7 +95,7 @@ def test_late_words(new_topic: Callable[..., Topic], start_job: Callable[..., Jo
 
     topic.produce(lines("gone gone", start=START + 2_000))  # its windows end at 22:13:25 and 22:13:30
     topic.produce(lines("half", start=START + 7_000))  # its windows end at 22:13:30 and 22:13:35
-    job.until(lambda: topic.committed_records() == 5, "the late words in a checkpoint")
+    job.wait_for_checkpoint_of(5)
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert ended.code == 0, ended.stderr
@@ -124,13 +121,3 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     ended = start_job(*arguments, "--slide", "10", script=SLIDING).wait()
     assert ended.code == 1
     assert "are of another job (state: counts per window of 20 s, one every 5 s, in 128 shards, now" in ended.stderr
-
-
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic]) -> None:
-    """Printed by a TaskManager."""
-    topic = new_topic(partitions=2)
-    records = topic.produce(random_lines(4, 300, partitions=2))
-    before = cluster.printed()
-    job_id(cluster.flink("run", "-p", "2", "--python", SLIDING, "--bounded", *topic.arguments()))
-    rows = wait_for(lambda: cluster.printed().removeprefix(before), "rows")
-    assert parse_rows(rows) == expected_counts(records, 10, 5)

@@ -1,7 +1,6 @@
 """`examples/top_ten.py`: its rows are compared with what an independent count of all words gives."""
 
 import random
-import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -112,14 +111,11 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     written = read_rows(output)
     assert written != expected_rows(records), "it was over before it was killed"
 
-    late = topic.produce(lines("late word", start=START - 100_000))
+    topic.produce(lines("late word", start=START - 100_000))
     # One in each partition, so that none holds the last window back: how long a partition is idle says the machine.
     for partition in range(2):
         records += topic.produce(lines("after the kill", start=START + 500_000, partition=partition))
-    job = start_job(*arguments, "--idle-timeout", "0", script=TOP_TEN)
-    job.until(lambda: topic.committed_records() == len(records + late), "all records in a checkpoint")
-    job.process.send_signal(signal.SIGTERM)
-    ended = job.wait()
+    ended = start_job(*arguments, "--idle-timeout", "0", "--bounded", script=TOP_TEN).wait()
     assert ended.code == 0, ended.stderr
     assert "Going on from" in ended.stderr
     assert "\nWords that came after their windows had closed, not counted (--max-delay): 2\n" in ended.stderr
@@ -142,7 +138,7 @@ def test_flink_run_until_it_is_drained(cluster: Cluster, new_topic: Callable[...
         )
         wait_for(lambda closed=closed: read_rows(output) == closed, "the rows of the windows that are closed now")
     wait_for(lambda: topic.committed_records() == len(records), "all records in a checkpoint")
-    assert cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job).code == 0
+    cluster.stop_job(job, tmp_path / "savepoints", drain=True)
     assert read_rows(output) == expected_rows(records)
     names = " ".join(vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])
     for name in ("split into words", "count in batch", "top 10 per 5 s window", "write files"):

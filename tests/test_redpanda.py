@@ -40,9 +40,10 @@ END_TO_END = [
 
 @pytest.fixture(scope="module")
 def stand_in() -> Iterator[Redpanda]:
-    """A broker that looks like Redpanda."""
+    """A broker that looks like Redpanda; at the end nobody has asked it for more than it offers."""
     with redpanda() as stand_in:
         yield stand_in
+        assert stand_in.refused == []
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +147,6 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     assert ended.code == 0, ended.stderr
     assert ended.stderr.startswith(f"Going on from {folder}/")
     assert read_files(output) == expected_counts(records)
-
-
-def test_nobody_has_asked_for_more_than_was_offered(stand_in: Redpanda) -> None:
-    """The last of these tests: what the others have sent."""
-    assert stand_in.refused == []
 
 
 @pytest.mark.chaos

@@ -5,29 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Job, Topic
-from support import START, checkpoints, expected_counts, lines, random_lines, read_files, slow_script, wait_for
-
-
-def test_kill_of_a_bounded_run(
-    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
-) -> None:
-    """A real kill -9, as a user has it: of a process with a JVM of its own."""
-    topic = new_topic(partitions=3)
-    # The third partition is read to its end long before the others: a checkpoint no longer holds it.
-    records = topic.produce(random_lines(4, 6_000, partitions=2) + lines("short", partition=2))
-    output = tmp_path / "out"
-    arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
-    job = start_process(*arguments, script=slow_script(tmp_path))
-    job.until(lambda: checkpoints(tmp_path / "check"), "a checkpoint")
-    job.end()
-    assert read_files(output) != expected_counts(records), "it was over before it was killed"
-
-    after = topic.produce(lines("after the kill", start=START + 500_000))
-    ended = start_process(*arguments).wait()
-    assert ended.code == 0, ended.stderr
-    assert ended.stderr.startswith(f"Going on from {tmp_path}/check/")
-    records += after
-    assert read_files(output) == expected_counts(records)
+from support import START, checkpoints, expected_counts, lines, read_files, wait_for
 
 
 def test_stop_without_drain_leaves_open_windows_to_the_next_run(
@@ -105,7 +83,7 @@ def test_a_late_record_right_after_a_restart_is_late(
 
     topic.produce(lines("closed"))
     job = start_job(*arguments)
-    job.until(lambda: topic.committed_records() == len(records) + 1, "the offset of the late record")
+    job.wait_for_checkpoint_of(1)
     job.process.send_signal(signal.SIGTERM)
     ended = job.wait()
     assert ended.code == 0, ended.stderr

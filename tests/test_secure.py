@@ -691,6 +691,7 @@ def test_a_password_that_changes_during_a_job_on_a_cluster(changing: Doors, clus
 # --- make broker-secure ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_make_broker_secure_runs(tmp_path: Path) -> None:
     """It says what to run; its files are for nobody else; Ctrl-C ends it."""
     port = free_port()

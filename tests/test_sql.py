@@ -7,19 +7,17 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from conftest import Cluster, Job, Topic
+from conftest import Job, Topic
 from support import (
     SQL,
     START,
     expected_counts,
     fuzzed_records,
     lines,
-    parse_rows,
     random_lines,
     read_files,
     wait_for,
 )
-from test_cluster import job_id
 
 TRICKY = [  # spaces of Python and of Java, what only looks like one, and what SQL or a pattern may take for its own
     *map(chr, [*range(33), 0x7F, 0x84, 0x85, 0x86, 0xA0, 0xAD, 0x1680, 0x180E, *range(0x2000, 0x2010)]),
@@ -47,16 +45,6 @@ def test_same_rows_as_python(new_topic: Callable[..., Topic], start_job: Callabl
     assert read_files(tmp_path / "out") == expected_counts(records)
 
 
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    """Printed by a TaskManager, with a window of another length."""
-    topic = new_topic(partitions=2)
-    records = topic.produce(lines(*["an example"] * 20) + lines(*["example"] * 20, partition=1))
-    before = cluster.printed()
-    arguments = ["--bounded", "--window", "100000", *topic.arguments()]
-    job_id(cluster.flink("run", "-p", "2", "--python", SQL, *arguments, cwd=tmp_path))
-    assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records, window=100_000)
-
-
 def test_kill(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
     """Killed when all is read and in a checkpoint, and nothing is written: the words are only in SQL's state."""
     topic = new_topic(partitions=2)
@@ -64,7 +52,7 @@ def test_kill(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tm
     output, folder = tmp_path / "out", tmp_path / "check"
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(folder), "--window", "100000"]
     job = start_job(*arguments, script=SQL)
-    job.until(lambda: topic.committed_records() == 2_000, "all records in a checkpoint")
+    job.wait_for_checkpoint_of(2_000)
     job.end()
     assert read_files(output) == {}
 

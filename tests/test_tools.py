@@ -21,6 +21,7 @@ from conftest import Topic
 from support import ROOT, lines, wait_for
 
 
+@pytest.mark.slow
 def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
     """What `make broker` runs; and the command that it names for typing words, as a shell runs it."""
     port = broker.free_port()

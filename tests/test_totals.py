@@ -87,14 +87,6 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
     assert len(set(rows)) == len(rows), "written twice"
 
 
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic = new_topic(partitions=3)
-    records = topic.produce(random_lines(9, 500, partitions=3))
-    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
-    job_id(cluster.flink("run", "-p", "2", "--python", TOTALS, *arguments))
-    assert last_totals(tmp_path / "out") == expected_totals(records)
-
-
 @pytest.mark.chaos
 def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     """One subtask, then three, then two: the totals move with their shards."""
@@ -106,8 +98,7 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
         records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
         job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
         wait_for(lambda read=600 * (number + 1): topic.committed_records() == read, "all records in a checkpoint")
-        stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
-        restore = ["-s", re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]]
+        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
     job_id(cluster.flink("run", *restore, *run, "--bounded"))
     assert last_totals(tmp_path / "out") == expected_totals(records)
 

@@ -31,7 +31,6 @@ from support import (
     ROOT,
     SCRIPT,
     START,
-    TOTALS,
     Counts,
     Record,
     copy_library,
@@ -204,13 +203,8 @@ TRIPS: dict[str, MakeTrip] = {
 }
 
 
-# 'make test' runs the one that needs most: it imports functions that run on the TaskManager.
 @pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(script, id=script.stem, marks=[] if script == TOTALS else pytest.mark.chaos)
-        for script in [SCRIPT, *sorted({*(ROOT / "examples").glob("*.py")} - {LITERAL})]
-    ],
+    "script", [SCRIPT, *sorted({*(ROOT / "examples").glob("*.py")} - {LITERAL})], ids=lambda script: script.stem
 )
 def test_a_task_manager_that_cannot_see_the_repository(
     script: Path, blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
@@ -219,7 +213,7 @@ def test_a_task_manager_that_cannot_see_the_repository(
     topic = new_topic(partitions=2)
     topic.produce(trip.records)
     arguments = ["--bounded", *topic.arguments(), *trip.arguments]
-    job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
+    job_id(blind_cluster.flink("run", "-p", "2", "--python", script, *arguments, cwd=tmp_path))
     assert trip.rows() == trip.expected
 
 

@@ -123,6 +123,7 @@ def run(script: Path, *arguments: str, **variables: str) -> Finished:
     return Finished(ended.returncode, ended.stdout, ended.stderr)
 
 
+@pytest.mark.chaos
 def test_no_connector_jar(tmp_path: Path) -> None:
     ended = run(newcomer(tmp_path, FROM_KAFKA, UPPER), "localhost:1", "input")
     assert ended.code == 1
@@ -144,6 +145,7 @@ def test_connector_of_another_flink(new_topic: Callable[..., Topic], tmp_path: P
     assert "Caused by: java.lang.NoSuchMethodError: 'void org.apache.flink.connector.base.source." in ended.stderr
 
 
+@pytest.mark.chaos
 def test_no_broker_without_checks(tmp_path: Path) -> None:
     """By default Flink waits for a minute."""
     address = f"localhost:{free_port()}"
@@ -152,6 +154,7 @@ def test_no_broker_without_checks(tmp_path: Path) -> None:
     assert ".TimeoutException: Timed out waiting for a node assignment. Call: " in ended.stderr
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("function", "what"),
     [
@@ -169,12 +172,14 @@ def test_function_that_cannot_be_pickled(function: str, what: str, tmp_path: Pat
     assert ended.stderr.endswith(f"TypeError: {what}\n")
 
 
+@pytest.mark.chaos
 def test_java_home_that_is_nowhere(tmp_path: Path) -> None:
     ended = run(newcomer(tmp_path), JAVA_HOME="/nowhere")
     assert ended.code == 1
     assert ended.stderr.endswith("FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/bin/java'\n")
 
 
+@pytest.mark.chaos
 def test_tombstone(new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path) -> None:
     """Without restarts; with them, and so with checkpoints, the job says nothing (tests/test_literal.py)."""
     topic = new_topic()
@@ -229,12 +234,9 @@ def test_producer_without_topic(bootstrap_servers: str) -> None:
 # --- A cluster ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(
-    ("mode", "missing"),
-    [
-        pytest.param("thread", "Failed to find libpython", marks=pytest.mark.chaos),
-        ("process", "import pyflink;import os"),
-    ],
+    ("mode", "missing"), [("thread", "Failed to find libpython"), ("process", "import pyflink;import os")]
 )
 def test_python_of_the_cluster_without_packages(mode: str, missing: str, tmp_path: Path) -> None:
     """On a cluster of its own: in thread mode a TaskManager that has loaded another Python goes on with that."""
@@ -254,6 +256,7 @@ def test_python_of_the_cluster_without_packages(mode: str, missing: str, tmp_pat
     assert "ModuleNotFoundError: No module named " in ended.stdout
 
 
+@pytest.mark.chaos
 def test_jar_that_only_the_script_has(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     """It is on the class path of 'flink run', and not part of the job."""
     topic = new_topic()
@@ -265,6 +268,7 @@ def test_jar_that_only_the_script_has(cluster: Cluster, new_topic: Callable[...,
     assert "java.lang.ClassNotFoundException: org.apache.flink.connector.kafka." in ended.stdout, ended.stdout
 
 
+@pytest.mark.chaos
 def test_module_that_stays_behind(cluster: Cluster, tmp_path: Path) -> None:
     """It is where the script finds it, and nowhere else; -pyfs takes it along."""
     module = tmp_path / "modules" / "my_functions.py"
@@ -291,6 +295,7 @@ def test_module_that_is_another_one_on_the_worker(cluster: Cluster, tmp_path: Pa
     assert "AttributeError: Can't get attribute 'upper' on <module 'my_functions' from " in ended.stdout
 
 
+@pytest.mark.chaos
 def test_no_cluster(tmp_path: Path) -> None:
     cluster = with_setting(Cluster(tmp_path), "rest.retry.max-attempts", 1)  # by default it tries for a minute
     ended = cluster.flink("list")
@@ -298,6 +303,7 @@ def test_no_cluster(tmp_path: Path) -> None:
     assert "Caused by: java.net.ConnectException: Connection refused" in ended.stderr
 
 
+@pytest.mark.chaos
 def test_setting_twice_in_the_configuration(tmp_path: Path) -> None:
     """As when a line is added for what config.yaml has already."""
     cluster = Cluster(tmp_path)
@@ -407,6 +413,7 @@ def test_java_that_is_too_new(tmp_path: Path) -> None:
 # --- Memory ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_too_little_memory(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
     ended = start_job(*new_topic().arguments(), JVM_ARGS="-Xmx40m").wait()
     assert ended.code == 1
@@ -414,6 +421,7 @@ def test_too_little_memory(new_topic: Callable[..., Topic], start_job: Callable[
     assert "\nThe job has failed. All of Flink's log is in " in ended.stderr
 
 
+@pytest.mark.slow
 def test_java_that_does_not_start(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
     ended = start_job(*new_topic().arguments(), JVM_ARGS="-Xmx1m").wait()
     assert ended.code == 1

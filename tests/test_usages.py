@@ -1,0 +1,143 @@
+"""What a user types, as a user types it: in processes of their own, and on a cluster that Flink's scripts have started.
+
+The other tests of jobs run them in processes that have Flink already.
+"""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Cluster, Job, Topic
+from support import (
+    ROOT,
+    SCRIPT,
+    START,
+    checkpoints,
+    expected_counts,
+    lines,
+    random_lines,
+    read_files,
+    slow_script,
+    wait_for,
+)
+from test_cluster import job_id
+from test_local_run import messy_records
+
+
+def test_bounded_run_to_files(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic()
+    records = topic.produce(messy_records())
+    ended = start_process(*topic.arguments(), "--bounded", "--output", "out/").wait()
+    assert (ended.code, ended.stdout) == (0, "")
+    _, *report = ended.stderr.splitlines()
+    assert sorted(report) == [
+        "Lines with bytes that are not UTF-8: 2",
+        "Records with a null value (tombstones), not counted: 2",
+    ]
+    output = tmp_path / "elsewhere" / "out"  # a relative path is one of the working directory
+    assert read_files(output) == expected_counts(records)
+    assert all(file.match("????-??-??/counts-*.tsv") for file in output.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGHUP))]
+)
+def test_stop_writes_open_windows_and_commits(
+    number: signal.Signals, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The signal goes to the whole group, as from a terminal."""
+    topic = new_topic(partitions=2)
+    closed = topic.produce(lines(*["closed window"] * 5))
+    still_open = topic.produce(lines("still open", start=START + 5000))
+    job = start_process(*topic.arguments(), "--output", str(tmp_path / "out"), "--idle-timeout", "1")
+    wait_for(lambda: read_files(tmp_path / "out") == expected_counts(closed), "the row of the closed window")
+
+    # As a terminal does with SIGINT and SIGHUP, and systemd or a container's init with SIGTERM: Java gets it as well.
+    os.killpg(job.process.pid, number)
+    ended = job.wait()
+    assert (ended.code, ended.stdout) == (0, "")
+    assert ended.stderr.endswith("\nStopped: open windows are written, files and offsets are committed.\n")
+    assert ended.stderr.count("\n") == 2, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(closed + still_open)
+    assert not [file for file in (tmp_path / "out").rglob("*") if "inprogress" in file.name]
+
+    if number == signal.SIGINT:  # once is enough
+        new = topic.produce(lines("only what is new", start=START + 10_000))
+        assert start_process(*topic.arguments(), "--bounded", "--output", str(tmp_path / "next")).wait().code == 0
+        assert read_files(tmp_path / "next") == expected_counts(new)
+
+
+@pytest.mark.slow
+def test_second_ctrl_c_ends_at_once(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    topic = new_topic()
+    records = topic.produce(lines("closed", start=START) + lines("open", start=START + 5000))
+    job = start_process(*topic.arguments(), "--output", str(tmp_path / "out"))
+    wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records[:1]), "the row of the closed window")
+
+    def interrupted() -> bool:
+        job.process.send_signal(signal.SIGINT)
+        return job.process.poll() is not None
+
+    wait_for(interrupted, "the end of the job", 10)
+    assert job.process.returncode == 130
+
+
+def test_kill_of_a_bounded_run(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """As kill -9 does: the process is gone, with its JVM."""
+    topic = new_topic(partitions=3)
+    # The third partition is read to its end long before the others: a checkpoint no longer holds it.
+    records = topic.produce(random_lines(4, 6_000, partitions=2) + lines("short", partition=2))
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--bounded", "--output", str(output), "--checkpoint-dir", str(tmp_path / "check")]
+    job = start_process(*arguments, script=slow_script(tmp_path))
+    job.until(lambda: checkpoints(tmp_path / "check"), "a checkpoint")
+    job.end()
+    assert read_files(output) != expected_counts(records), "it was over before it was killed"
+
+    after = topic.produce(lines("after the kill", start=START + 500_000))
+    ended = start_process(*arguments).wait()
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.startswith(f"Going on from {tmp_path}/check/")
+    records += after
+    assert read_files(output) == expected_counts(records)
+
+
+def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    topic = new_topic(partitions=3)
+    records = topic.produce([*lines(*["flink run, слово"] * 30), *lines(*["run"] * 30, partition=1, every=500)])
+    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT))
+    assert read_files(tmp_path / "out") == expected_counts(records)
+    source, count = (vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])  # two boxes in the web UI
+    assert source.startswith(f"Source: Kafka topic {topic.name} -> ")
+    assert count.startswith("keep watermark -> count per 5 s window -> ")
+
+
+def test_flink_stop_and_run_from_the_savepoint(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """The window that is open at the stop is in the savepoint, and the next job counts on in it."""
+    topic = new_topic()
+    records = topic.produce(lines(*["stop"] * 5, "and", "go on"))
+    output = tmp_path / "out"
+    run = ["--python", SCRIPT, "--output", str(output), *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", *run))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    assert read_files(output) == expected_counts(records[:5])
+
+    records += topic.produce(lines("go on", start=START + 7_000))
+    topic.produce(lines("closing", start=START + 10_000))
+    job = job_id(cluster.flink("run", "--detached", "-s", savepoint, *run))
+    wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
