@@ -1,7 +1,7 @@
 """The source of word_count.py alone: what Flink's Kafka connector delivers when nobody counts. The same flags."""
 
 from kafka_job import JobOptions, Plan, read_lines, run
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import java_class
 
 from pyflink.datastream import StreamExecutionEnvironment
 

@@ -19,13 +19,8 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
 
 from kafka_job.execution.entry import run
-from kafka_job.execution.stop import Stop
+from kafka_job.execution.local import Stop
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.batches import batch_lines
-from kafka_job.pipeline.counts import SHARDS, ShardCounts, count_windows, key_by_shard, split_lines
-from kafka_job.pipeline.report import report, report_late
-from kafka_job.pipeline.rows import utc, write_rows, write_to_topic
-from kafka_job.pipeline.source import Plan, read_lines
-from kafka_job.pipeline.sql import query, tables_with_lines
-from kafka_job.pipeline.watermarks import keep_watermark
-from kafka_job.pipeline.windows import reduce_windows
+from kafka_job.pipeline.counts import SHARDS, ShardCounts, count_windows, key_by_shard, reduce_windows, split_lines
+from kafka_job.pipeline.ends import Plan, read_lines, utc, write_rows, write_to_topic
+from kafka_job.pipeline.steps import batch_lines, keep_watermark, query, report, report_late, tables_with_lines

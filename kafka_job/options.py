@@ -1,9 +1,4 @@
-"""What a user says: the flags that every job has, as a frozen value. A script adds a flag with one line.
-
-@dataclass(frozen=True, kw_only=True)
-class Options(JobOptions):
-    window: Annotated[int, "length of the windows in seconds"] = 5      # the flag --window
-"""
+"""What a user says: the flags that every job has, as a frozen value. A script adds one in a line, as word_count.py."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -43,32 +38,24 @@ def broker_list(text: str) -> str:
 
 
 def folder(text: str) -> str:
-    """A folder of this machine, or file://, as an absolute path: a cluster's processes have other working directories.
-
-    Raises:
-        argparse.ArgumentTypeError: it is a file, or on another machine.
-    """
+    """A folder of this machine as an absolute path; raises ArgumentTypeError for a file, and for another machine's."""
+    path = Path(text.removeprefix("file://")).resolve()
     if "://" in text and not text.startswith("file://"):
         way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
         raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
-    path = Path(text.removeprefix("file://")).resolve()
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
     return str(path)
 
 
 def folder_or_uri(text: str) -> str:
-    """A folder of this machine as an absolute path; or a URI, which is the business of whoever writes there."""
+    """As `folder`; or a URI, which is the business of whoever writes there."""
     return text if "://" in text else folder(text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """The flags of a job that reads a Kafka topic. A field is a flag: it has the flag's help, and what reads its value.
-
-    Raises:
-        ValueError: two of them do not go together.
-    """
+    """The flags of a job that reads a Kafka topic; raises ValueError where two of them do not go together."""
 
     output: Annotated[str | None, "folder for the result files; None: print to stdout", folder_or_uri, "PATH"] = None
     live: Annotated[bool, "in a terminal, show the newest window as a table, instead of printing all rows"] = False
@@ -109,9 +96,8 @@ class JobOptions:
         if self.no_drain and not self.checkpoint_dir:
             raise ValueError("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
         if self.live and self.output:
-            raise ValueError(
-                "--live shows rows that are printed, and with --output they go to files; leave out one of the two"
-            )
+            both = "--live shows rows that are printed, and with --output they go to files"
+            raise ValueError(f"{both}; leave out one of the two")
 
     def rows_go_to(self) -> str | None:
         """Where the job's rows go, which a checkpoint belongs to; None: they are printed."""
@@ -119,16 +105,9 @@ class JobOptions:
 
     @classmethod
     def parse(cls: type[Options], description: str, arguments: Sequence[str] | None = None) -> Options:
-        """The options on the command line. Bad input ends the program with a usage message and exit code 2.
-
-        Args:
-            description: what the job does, in a sentence.
-            arguments: None: those of the command line.
-        """
-        # The formatter adds each default to the help.
-        parser = argparse.ArgumentParser(
-            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        """The options on the command line. Bad input ends the program with a usage message and exit code 2."""
+        shows_defaults = argparse.ArgumentDefaultsHelpFormatter
+        parser = argparse.ArgumentParser(description=description, formatter_class=shows_defaults)
         hints = get_type_hints(cls, include_extras=True)
         for field in fields(cls):
             add_flag(parser, field, hints[field.name])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka_job.execution import entry
-from kafka_job.execution.stop import Stop
+from kafka_job.execution.local import Stop
 from kafka_job.flink import gateway, operators, running
 
 SLOW = ("RowData row = (RowData) record.getValue();", "RowData row = (RowData) record.getValue(); Thread.sleep(1);")

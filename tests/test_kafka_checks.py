@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+from kafka_job.flink.connector import private
 from kafka_job.flink.gateway import Jvm
-from kafka_job.flink.java import private
 from kafka_job.kafka import checks
 from kafka_job.kafka.broker import Broker, Refused
 from kafka_job.kafka.checks import check_kafka, why_not_in

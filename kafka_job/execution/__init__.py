@@ -1,1 +1,0 @@
-"""Running a job: on a Flink of our own, or on the cluster of `flink run`."""

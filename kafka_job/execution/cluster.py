@@ -1,22 +1,21 @@
-"""A run on the cluster of 'flink run'."""
+"""A run on the cluster of 'flink run'; or in application mode, as on Kubernetes, where a JobManager runs the script."""
 
 import contextlib
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from http.client import HTTPException
 from pathlib import Path
+from typing import TypeVar
 
-from kafka_job.execution.application import has_high_availability, in_application_mode, patiently
-from kafka_job.execution.failures import said_in_one_sentence
-from kafka_job.execution.job import RESTARTS, Job
-from kafka_job.flink.rest import get_json
-from kafka_job.kafka.offsets import TopicOffsets, ask_for_offsets, check_group
-from kafka_job.pipeline.source import Plan
-from kafka_job.resume.folder import taken
-from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in
+from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
+from kafka_job.flink.running import get_json
+from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
+from kafka_job.pipeline.ends import Plan
+from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in, taken
+from kafka_job.terminal import say
 
 INTERVAL = "execution.checkpointing.interval"
 DIRECTORY = "execution.checkpointing.dir"
@@ -27,12 +26,33 @@ LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # the Kubernetes operator's word 
 # A bounded job has an end, for which somebody may wait: a minute of tries.
 FEWER_RESTARTS = {"restart-strategy.exponential-delay.attempts-before-reset-backoff": "10"}
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
+PAUSE = 10  # seconds between two looks at what is wrong
+Result = TypeVar("Result")
+
+
+def in_application_mode(configuration: Mapping[str, str]) -> bool:
+    """Whether a JobManager runs the script, and its cluster this job alone, as on Kubernetes."""
+    return configuration.get("execution.target") == "embedded"
+
+
+def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> Result:
+    """What `check` returns. In application mode it is called again, PAUSE seconds later, as long as it exits."""
+    while True:
+        try:
+            return check()
+        except SystemExit as error:
+            if not in_application_mode(configuration):
+                raise
+            # Nobody sits at a terminal, and Flink would take a script that exits for a job that has failed for good.
+            say(f"{error} (looking again every {PAUSE} seconds)")
+        time.sleep(PAUSE)
 
 
 def submit(job: Job, configuration: Mapping[str, str]) -> None:
-    """Hand the job to the cluster of 'flink run'; `configuration`: that cluster's, and the flags of 'flink run'."""
+    """Hand the job to the cluster of 'flink run'; `configuration`: its config.yaml, and the flags of 'flink run'."""
     settings = {**restarts(configuration, job.options.bounded), **job.settings, **interval(configuration)}
-    with planned(job, configuration) as (plan, recovery):
+    with contextlib.ExitStack() as held:  # the folder of checkpoints, for as long as this waits for the job
+        plan, recovery = planned(job, configuration, held)
         with said_in_one_sentence():
             environment = job.pipeline(plan, settings, recovery)
         logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
@@ -42,35 +62,28 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
             sys.exit("Nobody waits for the job any more, but it goes on: flink list, flink cancel JOB_ID")
 
 
-@contextlib.contextmanager
-def planned(job: Job, configuration: Mapping[str, str]) -> Iterator[tuple[Plan, Recovery]]:
-    """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it.
-
-    Raises:
-        SystemExit: two flags do not go together, or something is wrong with checkpoints, topic or group.
-    """
+def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitStack) -> tuple[Plan, Recovery]:
+    """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it."""
     options, savepoint = job.options, configuration.get(SAVEPOINT)
     if options.checkpoint_dir:
         refuse_beside_folder(job, configuration)
         folder = Path(options.checkpoint_dir).resolve()
-        with taken(folder):
-            with said_in_one_sentence():
-                topic = ask_for_offsets(job.broker, options.topic, options.group_id)
-                plan = plan_in(folder, options, job.broker, topic, job.state, on_cluster=True)
-            yield plan
-        return
+        held.enter_context(taken(folder))
+        with said_in_one_sentence():
+            return plan_in(folder, options, job.broker, job.state, on_cluster=True)
     place = place_for_checkpoints(configuration)
     topic = patiently(lambda: ask_broker(job), configuration)
     if savepoint and savepoint != LAST_STATE:
         plan, recovery = plan_after(savepoint, options, job.broker, topic)
     else:
-        plan, recovery = make_plan(options, job.broker, topic, bounded_by_flink=True), Recovery()
-    yield plan, replace(recovery, settings={**recovery.settings, **place})
+        plan, recovery = make_plan(options, job.broker, topic, None, by_flink=True), Recovery()
+    return plan, replace(recovery, settings={**recovery.settings, **place})
 
 
 def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
     """Exit with one sentence where a cluster has something else to go on from, or keeps nothing."""
-    if in_application_mode(configuration) and has_high_availability(configuration):
+    high_availability = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
+    if in_application_mode(configuration) and high_availability.upper() != "NONE":
         sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if SAVEPOINT in configuration:
         sys.exit(f"-s {configuration[SAVEPOINT]} names where to go on from, {WITHOUT_FOLDER}")
@@ -79,11 +92,7 @@ def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
 
 
 def ask_broker(job: Job) -> TopicOffsets:
-    """What the broker says of the topic, and of the group, which can be committed to.
-
-    Raises:
-        SystemExit: it does not answer, or it cannot.
-    """
+    """What the broker says of the topic, and of the group, which can be committed to; else exits with one sentence."""
     with said_in_one_sentence():
         topic = ask_for_offsets(job.broker, job.options.topic, job.options.group_id)
         check_group(job.broker, job.options.topic, job.options.group_id, topic)
@@ -105,17 +114,20 @@ def restarts(configuration: Mapping[str, str], bounded: bool) -> dict[str, str]:
 def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     """Settings for checkpoints of any size, that are there when they are needed.
 
-    Where nothing is configured they stay in the memory of the JobManager. There, the first one in which the state of a
-    subtask has more than 5 MB fails, and so does the job.
-
-    Raises:
-        SystemExit: nothing is configured, and this machine is not that of the cluster.
+    Where nothing is configured they stay in the JobManager's memory, and one with more than 5 MB in a subtask fails.
     """
-    configured = configuration_of_cluster(configuration) | configuration
+    address = configuration.get("jobmanager.rpc.address", "localhost")
+    if not in_application_mode(configuration):
+        address = configuration.get("rest.address", address)
+    configured = configuration
+    if configuration.get("execution.target") == "remote":
+        with contextlib.suppress(OSError):  # no cluster is there: Flink says so when the job is submitted
+            found = get_json(f"http://{address}:{configuration.get('rest.port', 8081)}/jobmanager/config")
+            configured = {setting["key"]: setting["value"] for setting in found} | configuration
     if {DIRECTORY, OLD_DIRECTORY} & configured.keys():
         # By default Flink deletes the last checkpoint of a job that has failed for good, or was cancelled.
         return {} if RETENTION in configured else {RETENTION: "RETAIN_ON_CANCELLATION"}
-    address = configuration.get("kubernetes.cluster-id") or address_of_cluster(configuration)
+    address = configuration.get("kubernetes.cluster-id") or address
     if address not in ("localhost", "127.0.0.1", "::1"):
         name = f"a folder that all its machines see: flink run -D {DIRECTORY}=URI (or in its config.yaml)"
         sys.exit(f"The cluster at {address} keeps checkpoints in memory, where 5 MB are too much; name {name}")
@@ -124,20 +136,3 @@ def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
         # Flink keeps the last one where the job fails, and deletes it where somebody cancels the job.
         RETENTION: "DELETE_ON_CANCELLATION",
     }
-
-
-def address_of_cluster(configuration: Mapping[str, str]) -> str:
-    """Where the JobManager is. Flink takes the address for RPC where there is none for REST."""
-    address = configuration.get("jobmanager.rpc.address", "localhost")
-    return address if in_application_mode(configuration) else configuration.get("rest.address", address)
-
-
-def configuration_of_cluster(configuration: Mapping[str, str]) -> dict[str, str]:
-    """What a standalone cluster that runs already says of itself."""
-    if configuration.get("execution.target") != "remote":
-        return {}
-    url = f"http://{address_of_cluster(configuration)}:{configuration.get('rest.port', 8081)}"
-    try:
-        return {setting["key"]: setting["value"] for setting in get_json(f"{url}/jobmanager/config")}
-    except (OSError, HTTPException, ValueError):
-        return {}  # Flink says so when the job is submitted

@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from kafka_job.execution.application import configuration_of_flink_run, is_taken_over, patiently
-from kafka_job.execution.cluster import submit
-from kafka_job.execution.failures import said_in_one_sentence
-from kafka_job.execution.job import Build, Job
-from kafka_job.execution.local import run_locally
-from kafka_job.execution.stop import Stop
+from kafka_job.execution.cluster import in_application_mode, patiently, submit
+from kafka_job.execution.job import Build, Job, said_in_one_sentence
+from kafka_job.execution.local import Stop, run_locally
 from kafka_job.flink import gateway
-from kafka_job.flink.application import go_on
 from kafka_job.flink.connector import find_connector
-from kafka_job.flink.environment import load_connector
+from kafka_job.flink.environment import configuration_of, create_environment, go_on, has_taken_over
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
@@ -25,15 +21,10 @@ from kafka_job.terminal import say
 
 from find_libpython import find_libpython
 
-# As word_count.py has and explains them.
-SETTINGS = {
-    "execution.checkpointing.interval": "3 s",
-    "pipeline.object-reuse": "true",
-    "python.execution-mode": "thread",
-}
 MODE = "python.execution-mode"
-# For a Python without a shared library, which cannot run inside Flink's JVM.
-PROCESS_MODE = {
+# As word_count.py has and explains them.
+SETTINGS = {"execution.checkpointing.interval": "3 s", "pipeline.object-reuse": "true", MODE: "thread"}
+PROCESS_MODE = {  # for a Python without a shared library, which cannot run inside Flink's JVM
     MODE: "process",
     # Records cross between JVM and Python in bundles; larger ones than the default of 1,000 cost less. A bundle waits
     # at most this many milliseconds, well below --idle-timeout: a watermark waits for its bundle, and is lost if the
@@ -55,41 +46,38 @@ def run(
 ) -> None:
     """Run a job, on the cluster of 'flink run' or else in this process, until it ends or is stopped.
 
-    In this process Flink is started by the first call; there can be one after the other.
+    In this process Flink is started by the first call; there can be one after the other. Where something is wrong, a
+    SystemExit says it in one sentence, and what to do.
 
     Args:
         name: what Flink calls it; another one is another job, to a JobManager that takes over.
         build: adds the pipeline to an environment, so that it reads what a plan says.
-        options: the script's own kind of JobOptions.
-        state: what the job keeps in state, in words. What must not change between a checkpoint and a run that goes on
+        state: in words, what the job keeps in state. What must not change between a checkpoint and a run that goes on
             from it belongs here; topic, output and Flink's version are looked after.
         settings: Flink's configuration, where it is to be another one than SETTINGS.
-        to_topic: a topic that the job writes to, if it does.
+        to_topic: a topic that the job writes to.
         stop: asks a run in this process to stop, as Ctrl-C does.
-
-    Raises:
-        SystemExit: something is wrong; one sentence says what, and what to do.
     """
     on_cluster = gateway.under_flink_run()
-    configuration = configuration_of_flink_run() if on_cluster else {}
-    if is_taken_over(configuration):
-        go_on(name)
+    configuration = configuration_of(create_environment({})) if on_cluster else {}
+    if in_application_mode(configuration) and has_taken_over(create_environment({})):
+        go_on(name)  # with what it was started with, whatever has become of a file or a topic since
         return
     try:
         find_connector()
         broker = Broker(options.bootstrap_servers, read_config(options.kafka_config) if options.kafka_config else {})
         job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker)
+        patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
+        if options.live and on_cluster:
+            say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
+        is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        live = options.live and not on_cluster and is_terminal
+        if not options.rows_go_to() and not live:
+            print("Printing result to stdout. Use --output to specify output path.", flush=True)
         if on_cluster:
-            load_connector()
-            patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
-            say_where_rows_go(options, live=False)
             submit(job, configuration)
         else:
-            check_set_up(job, to_topic, on_cluster)
-            jvm = start_jvm(job)
-            live = options.live and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-            say_where_rows_go(options, live)
-            run_locally(job, jvm, live, stop or Stop())
+            run_locally(job, start_jvm(job), live, stop or Stop())
     except KeyboardInterrupt:  # before the job runs
         sys.exit(130)
 
@@ -105,32 +93,20 @@ def check_set_up(job: Job, to_topic: str | None, on_cluster: bool) -> None:
 
 
 def start_jvm(job: Job) -> gateway.Jvm:
-    """The JVM of a local run, which the first call starts."""
     return gateway.start(has_python=job.settings.get(MODE) == "thread")
 
 
 def check_folders(options: JobOptions, on_cluster: bool) -> None:
     """Exit with one sentence where files could not be written; other machines' folders are for Flink to check."""
-    for option, folder in (("--output", options.output), ("--checkpoint-dir", options.checkpoint_dir)):
-        if folder and ("://" not in folder or (folder.startswith("file://") and not on_cluster)):
-            check_folder(option, Path(folder.removeprefix("file://")))
-
-
-def check_folder(option: str, folder: Path) -> None:
-    """Exit with one sentence where files could not be written. `option`: the flag that has named the folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: {option} PATH")
-
-
-def say_where_rows_go(options: JobOptions, live: bool) -> None:
-    """Say that rows are printed, where nothing else shows it."""
-    if options.live and gateway.under_flink_run():
-        say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
-    if not options.rows_go_to() and not live:
-        print("Printing result to stdout. Use --output to specify output path.", flush=True)
+    for option, name in (("--output", options.output), ("--checkpoint-dir", options.checkpoint_dir)):
+        if not name or ("://" in name and (on_cluster or not name.startswith("file://"))):
+            continue
+        folder = Path(name.removeprefix("file://"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: {option} PATH")
 
 
 def python_mode(settings: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,15 +1,21 @@
-"""A job: the pipeline that a script builds, and what has to be known to run it."""
+"""A job: the pipeline that a script builds, what has to be known to run it, and how it ends where it fails."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kafka_job.flink.environment import create_environment, take_modules_along, without_server
-from kafka_job.kafka.broker import Broker
+from kafka_job.flink.gateway import log_file
+from kafka_job.flink.running import why_it_failed
+from kafka_job.kafka.broker import Broker, Refused
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.source import Plan
+from kafka_job.pipeline.ends import Plan
 from kafka_job.resume.plans import Recovery, check_state
 
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.datastream import StreamExecutionEnvironment
 
 RESTARTS = {
@@ -25,24 +31,17 @@ Build = Callable[[StreamExecutionEnvironment, Any, Plan], None]  # in the middle
 
 @dataclass(frozen=True)
 class Job:
-    """What a script hands over."""
+    """What a script hands over, see `run`."""
 
-    name: str  # what Flink calls it
-    build: Build  # adds the pipeline to an environment
+    name: str
+    build: Build
     options: JobOptions
     settings: Mapping[str, str]  # Flink's configuration
-    state: str  # what it keeps in state, in words
+    state: str
     broker: Broker
 
     def pipeline(self, plan: Plan, settings: Mapping[str, str], recovery: Recovery) -> StreamExecutionEnvironment:
-        """The whole pipeline that reads what a plan says, ready to be executed.
-
-        Args:
-            settings: Flink's configuration, less what goes on from a checkpoint.
-
-        Raises:
-            SystemExit: it would leave out a part of the checkpoint that it goes on from.
-        """
+        """The whole pipeline, ready to be executed; exits with one sentence where it would lose state."""
         take_modules_along()
         with without_server():
             environment = create_environment({**settings, **recovery.settings})
@@ -50,3 +49,22 @@ class Job:
         if recovery.checkpoint:
             check_state(environment, recovery.checkpoint)
         return environment
+
+
+@contextlib.contextmanager
+def said_in_one_sentence() -> Iterator[None]:
+    """End the program with what its user has to know, where the job in the `with` block fails."""
+    logger, handler = logging.getLogger(), logging.NullHandler()
+    logger.addHandler(handler)  # what py4j logs comes as an exception as well
+    try:
+        yield
+    except Py4JJavaError as error:
+        sys.exit(f"{why_it_failed(str(error))}\nThe job has failed. All of Flink's log is in {log_file()}")
+    except Py4JError as error:
+        if "Trace:" in str(error):  # a call that Java does not know: a fault of ours
+            raise
+        sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
+    except Refused as error:
+        sys.exit(f"Kafka does not answer Flink's client, or refuses what it asks for: {error}")
+    finally:
+        logger.removeHandler(handler)

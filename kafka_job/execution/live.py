@@ -1,7 +1,6 @@
 """A table of the newest rows, in place of all rows one after the other (--live, in a terminal).
 
-A row is a text with tabs between its fields: the first one is the start of its window, the last one a count, and what
-is between them is the key. Whatever else is printed stands above the table.
+A row is the start of its window, a key and a count, with tabs between. What else is printed stands above the table.
 """
 
 import bisect
@@ -14,15 +13,15 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from typing import Any
 
 from kafka_job.flink.gateway import Jvm
-from kafka_job.flink.rest import get_json
+from kafka_job.flink.running import get_json
+from kafka_job.pipeline.ends import utc
 from kafka_job.terminal import printable
 
 from py4j.protocol import Py4JError
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -40,7 +39,7 @@ NO_WATERMARK = -(2**63)  # Flink's, before the first record
 YEAR_10000 = 253_402_300_800_000  # milliseconds since the epoch
 UNITS = ((2 * 365 * 86_400, 365 * 86_400, "years"), (2 * 86_400, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
 # What is asked of Flink: the records that sources have read, how far event time has come, what is late or reported. The
-# last one is a metric of report.py, whose operator has its name: report_lateWords.lateWords.
+# last one is a metric of Tally.java, whose operator has its name: report_lateWords.lateWords.
 METRICS = re.compile(r"Source__.*\.numRecordsIn|.*\.(currentInputWatermark|numLateRecordsDropped)|report_(\w+)\.\2")
 WAITING = "A window closes when a record comes that is later than its end: send one more line, some seconds later."
 
@@ -52,13 +51,6 @@ class Window:
     start: bytes = b""
     rows: int = 0
     top: list[tuple[int, str]] = field(default_factory=list)  # (-count, key), the highest count first
-
-    def add(self, key: bytes, count: int) -> None:
-        """Add a row."""
-        self.rows += 1
-        if len(self.top) < TOP or -count <= self.top[-1][0]:
-            bisect.insort(self.top, (-count, key[:KEY_BYTES].decode("utf-8", "replace")))
-            del self.top[TOP:]
 
 
 @dataclass(frozen=True)
@@ -75,8 +67,7 @@ class LiveTable:
     """Reads what a job prints, and shows the newest window; two threads, of which each writes what the other reads."""
 
     def __init__(self, jvm: Jvm) -> None:
-        """`jvm`: prints the rows."""
-        self.jvm = jvm
+        self.jvm = jvm  # prints the rows
         self.newest = self.complete = Window()
         self.last_row = 0.0  # when it came, by time.monotonic()
         self.progress: Progress | None = Progress()  # None: the job has ended
@@ -98,7 +89,11 @@ class LiveTable:
             return
         if start != self.newest.start:  # windows close one after the other: the one before is complete
             self.complete, self.newest = self.newest, Window(start)
-        self.newest.add(key, number)
+        self.newest.rows += 1
+        top = self.newest.top
+        if len(top) < TOP or -number <= top[-1][0]:
+            bisect.insort(top, (-number, key[:KEY_BYTES].decode("utf-8", "replace")))
+            del top[TOP:]
         self.last_row = time.monotonic()
 
     def window(self) -> Window:
@@ -106,20 +101,15 @@ class LiveTable:
         quiet = self.progress is None or time.monotonic() - self.last_row > QUIET
         return self.newest if quiet or not self.complete.rows else self.complete
 
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Panel]:
+        yield draw(self.window(), self.progress, console, time.time())
+
     @contextlib.contextmanager
     def shown(self, job_url: str) -> Iterator[None]:
-        """Show the table while the `with` block runs the job; the last one stays.
-
-        Args:
-            job_url: the job in Flink's REST API.
-        """
+        """Show the table while the `with` block runs the job, which has this address; the last one stays."""
         sys.stdout.reconfigure(errors="replace")  # a terminal may know fewer characters than Unicode has
         console = Console(force_terminal=True, force_interactive=True, highlight=False)
-
-        def render() -> Panel:
-            return draw(self.window(), self.progress, console, time.time())
-
-        live = Live(get_renderable=render, console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
+        live = Live(self, console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
         done = threading.Event()
         refresh = threading.Thread(target=self.refresh, args=(live, job_url, done), daemon=True)
         with terminal_may_close():
@@ -138,12 +128,11 @@ class LiveTable:
                 live.stop()
 
     def refresh(self, live: Live, job_url: str, done: threading.Event) -> None:
-        """Show the newest state of things, until all is done."""
         asked, width = -ASK, 0
         while not done.is_set():
             now = time.monotonic()
             if now - asked >= ASK:
-                with contextlib.suppress(OSError, HTTPException, ValueError, LookupError):  # it starts, or has ended
+                with contextlib.suppress(OSError, LookupError):  # it starts, or has ended
                     self.progress = progress(ask(job_url), self.progress, now - asked)
                 asked = now
             with terminal_may_close():
@@ -163,15 +152,8 @@ def terminal_may_close() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-# --- What Flink says ------------------------------------------------------------------------------------------------
-
-
 def ask(job_url: str) -> list[dict[str, Any]]:
-    """The values of METRICS over all subtasks, as Flink's REST API has them: id, sum, min and others.
-
-    Raises:
-        OSError, HTTPException, ValueError, LookupError: there is no such answer.
-    """
+    """The values of METRICS over all subtasks, as Flink's REST API has them; raises OSError or LookupError."""
     found = []
     for vertex in get_json(job_url, ANSWER)["vertices"]:
         url = f"{job_url}/vertices/{vertex['id']}/subtasks/metrics"
@@ -198,9 +180,6 @@ def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) ->
     return Progress(records, smooth, min(watermarks, default=NO_WATERMARK), reported)
 
 
-# --- What is shown --------------------------------------------------------------------------------------------------
-
-
 def distance(seconds: float) -> str:
     """How far event time is from the clock: 3 s behind it, 2 days ahead of it."""
     size = abs(seconds)
@@ -214,8 +193,7 @@ def watermark_text(watermark: int, now: float) -> str:
         return "none yet"
     if not 0 <= watermark < YEAR_10000:
         return distance(now - watermark / 1000)
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(watermark // 1000))
-    return f"{at}, {distance(now - watermark / 1000)}"
+    return f"{utc(watermark)}, {distance(now - watermark / 1000)}"
 
 
 def highest_rows(window: Window, number: int, bar: str) -> Table:
@@ -226,22 +204,9 @@ def highest_rows(window: Window, number: int, bar: str) -> Table:
     rows.add_column(no_wrap=True, overflow="crop", style="cyan")
     highest = max(1, -window.top[0][0])
     for negative, key in window.top[:number]:
-        rows.add_row(
-            Text(printable(key.replace("\t", " "))), f"{-negative:,}", bar[: -(len(bar) * negative // highest)]
-        )
+        length = -(len(bar) * negative // highest)
+        rows.add_row(Text(printable(key.replace("\t", " "))), f"{-negative:,}", bar[:length])
     return rows
-
-
-def state_of(progress: Progress, now: float) -> Table:
-    """What is known of a job that runs."""
-    state = Table.grid(padding=(0, 1))
-    state.add_column(no_wrap=True, style="bold")
-    state.add_column()
-    state.add_row("read", f"{progress.records:,} records, about {progress.rate:,.0f} a second")
-    state.add_row("watermark", watermark_text(progress.watermark, now))
-    if progress.reported:
-        state.add_row("reported", ", ".join(f"{name} {number:,}" for name, number in sorted(progress.reported.items())))
-    return state
 
 
 def draw(window: Window, progress: Progress | None, console: Console, now: float) -> Panel:
@@ -253,12 +218,18 @@ def draw(window: Window, progress: Progress | None, console: Console, now: float
     parts: list[Table | Text] = []
     if window.rows:
         start = printable(window.start.decode("utf-8", "replace"))
-        title = f"Rows of {start}: " + (
-            f"all {window.rows}" if window.rows <= number else f"{number} of {window.rows:,}"
-        )
+        shown = f"all {window.rows}" if window.rows <= number else f"{number} of {window.rows:,}"
+        title = f"Rows of {start}: {shown}"
         parts.append(highest_rows(window, number, bar))
     elif progress:
         parts.append(Text(WAITING))
     if progress:
-        parts += [Text(), state_of(progress, now)]
+        state = Table.grid(padding=(0, 1))
+        state.add_column(no_wrap=True, style="bold")
+        state.add_row("read", f"{progress.records:,} records, about {progress.rate:,.0f} a second")
+        state.add_row("watermark", watermark_text(progress.watermark, now))
+        if progress.reported:
+            reported = ", ".join(f"{name} {number:,}" for name, number in sorted(progress.reported.items()))
+            state.add_row("reported", reported)
+        parts += [Text(), state]
     return Panel(Group(*parts), title=Text(title), title_align="left", width=width)

@@ -1,31 +1,28 @@
 """A local run: a job on a Flink of our own, until all is read, or until it is asked to stop."""
 
 import contextlib
+import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
-from kafka_job.execution.failures import said_in_one_sentence
-from kafka_job.execution.job import RESTARTS, Job
-from kafka_job.execution.stop import Stop
+from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
 from kafka_job.flink import running as flink
-from kafka_job.flink.gateway import REFUSE_UPLOADS, Jvm, to_stdout
+from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
-from kafka_job.kafka.broker import Refused
-from kafka_job.kafka.offsets import Offsets, ask_for_offsets, commit_offsets
-from kafka_job.pipeline.source import Plan
-from kafka_job.resume.folder import newest_checkpoint, taken
-from kafka_job.resume.plans import checkpoint_offsets, plan_in
+from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
+from kafka_job.pipeline.ends import Plan
+from kafka_job.resume.plans import checkpoint_offsets, newest_checkpoint, plan_in, taken
 from kafka_job.terminal import say
 
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import JobClient
-
-PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
-STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 
 SETTINGS = {
     "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
@@ -50,14 +47,49 @@ SETTINGS = {
 }
 
 
+class Stop:
+    """Asks a run to stop in good order, as Ctrl-C does."""
+
+    def __init__(self) -> None:
+        # No threading.Event: a signal in the middle of the main thread's wait would let it wait for itself, for ever.
+        self.requested = False
+        self.running: JobClient | None = None  # the job, as soon as it runs
+        self.last_words = ""  # what to say where a second signal ends the program
+
+    def request(self) -> None:
+        self.requested = True
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; whether a stop is requested."""
+        time.sleep(seconds)
+        return self.requested
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let the first of SIGNALS ask for the stop of the `with` block; the second ends the program, exit code 130."""
+        if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
+            yield
+            return
+        handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            # Not print: it may have been interrupted by this very signal.
+            with contextlib.suppress(OSError):
+                os.write(2, self.last_words.encode())
+            os._exit(130)
+        self.requested = True
+
+
 def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
     """Run a job until all is read that it should read, or until Ctrl-C, SIGTERM or SIGHUP, or until `stop` asks for it.
 
-    Either way the job is stopped with a savepoint, which has its state and its offsets, and its open windows are
-    written. (A bounded job that Flink ends by itself leaves no state to go on from.)
-
-    Args:
-        live: whether rows are shown as a table.
+    Either way it is stopped with a savepoint, which has state and offsets. `live`: whether rows are shown as a table.
     """
     options = job.options
     settings = {**RESTARTS, **SETTINGS, **job.settings}
@@ -67,23 +99,21 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
 
         table = LiveTable(jvm)
     jvm.stdout.hand_on = table.read if table else to_stdout
-    with (
-        stop.on_signals(),
-        checkpoint_folder(options.checkpoint_dir, stop) as folder,
-        said_in_one_sentence(),
-        taken(folder),
-    ):
-        topic = ask_for_offsets(job.broker, options.topic, options.group_id)
-        plan, recovery = plan_in(folder, options, job.broker, topic, job.state)
+    kept = checkpoint_folder(options.checkpoint_dir, stop)
+    with stop.on_signals(), kept as folder, said_in_one_sentence(), taken(folder):
+        plan, recovery = plan_in(folder, options, job.broker, job.state, on_cluster=False)
         stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
-        say_where_web_ui_is(running)
+        with contextlib.suppress(Py4JJavaError):  # it has ended already
+            say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
         try:
             with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
                 all_read = wait_for_end(running, plan, stop)
                 leave_open = options.no_drain and not all_read
-                savepoint = stop_job(running, folder, drain=not leave_open)
+                savepoint = flink.stop_with_savepoint(running, folder, drain=not leave_open)
         finally:
-            end(running, jvm)
+            with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
+                flink.crash(running)
+                jvm.wait_for_output()
         commit(job, plan.start | checkpoint_offsets(savepoint, plan.topic))
         if not all_read:
             windows = f"in {savepoint.removeprefix('file:')}" if leave_open else "written"
@@ -92,11 +122,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
 
 @contextlib.contextmanager
 def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
-    """A folder for checkpoints; without a name one that goes with the run, if the run ends well.
-
-    Raises:
-        SystemExit: the run in the `with` block ends with a sentence; where to go on is added to it.
-    """
+    """A folder for checkpoints; without a name one that goes with a good run, and that a bad one names at its end."""
     if name:
         yield Path(name).resolve()
         return
@@ -120,15 +146,12 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
 
     Where Flink ends a bounded job by itself, it leaves no state to go on from. So for Flink no source has an end, and
     here checkpoints are made, when nothing more seems to come, until one of them has read up to the end of the plan.
-
-    Raises:
-        Py4JJavaError: the job has failed.
     """
     start = next_look = time.monotonic()
     checkpoint, handed_on = None, 0
     while not stop.wait(0.05):
         if flink.has_ended(running):
-            sys.exit(STOPPED_BY_OTHERS)
+            sys.exit(flink.STOPPED_BY_OTHERS)
         now = time.monotonic()
         if plan.end is None or now < next_look:
             continue
@@ -157,49 +180,8 @@ def has_read_all(plan: Plan, checkpoint: str) -> bool:
     return all(read[partition] >= offset for partition, offset in plan.end.items())
 
 
-def stop_job(running: JobClient, folder: Path, drain: bool) -> str:
-    """Stop a job with a savepoint in `folder`, however long that takes; the savepoint's URI.
-
-    Args:
-        drain: whether to close all windows before.
-
-    Raises:
-        Py4JJavaError: the job has failed.
-        SystemExit: it has ended in another way.
-    """
-    said = time.monotonic()
-
-    def say_that_it_takes_long() -> None:
-        nonlocal said
-        if time.monotonic() > said + PROGRESS:
-            say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
-            said = time.monotonic()
-
-    try:
-        return flink.stop_with_savepoint(running, f"file://{folder}", drain, say_that_it_takes_long)
-    except flink.StoppedByOthers:
-        sys.exit(STOPPED_BY_OTHERS)
-
-
-def end(running: JobClient, jvm: Jvm) -> None:
-    """End what still runs of a job, and wait for all that it has printed; then the next one may begin."""
-    with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
-        flink.crash(running)
-        jvm.wait_for_output()
-
-
-def say_where_web_ui_is(running: JobClient) -> None:
-    """Print the address of Flink's web UI, unless the job has ended already."""
-    with contextlib.suppress(Py4JJavaError):
-        say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
-
-
 def commit(job: Job, offsets: Offsets) -> None:
-    """Commit what was read; the rows are written.
-
-    Raises:
-        SystemExit: that cannot be done.
-    """
+    """Commit what was read, since the rows are written; exits with one sentence where that cannot be done."""
     options = job.options
     try:
         commit_offsets(job.broker, options.topic, options.group_id, offsets)

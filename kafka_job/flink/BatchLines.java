@@ -1,17 +1,12 @@
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.CharsetDecoder;
-import java.nio.charset.StandardCharsets;
+import java.nio.charset.*;
 import java.util.TreeMap;
 import org.apache.flink.streaming.api.graph.StreamConfig;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
-import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
-import org.apache.flink.streaming.api.operators.Output;
+import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
-import org.apache.flink.streaming.runtime.tasks.ProcessingTimeService;
-import org.apache.flink.streaming.runtime.tasks.StreamTask;
+import org.apache.flink.streaming.runtime.tasks.*;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.util.OutputTag;
@@ -21,8 +16,6 @@ import org.apache.flink.util.OutputTag;
  *
  * <p>It has no state: a batch goes on before each checkpoint, and before a watermark that closes its window, so no
  * line is lost, and none is late that would not be late by itself. Flink's SQL batches in the same way.
- *
- * <p>Flink's compiler, Janino, wants raw types; the arguments of the constructor are those that Flink passes.
  *
  * <p>A null value is not a line. For each of them, and for each line that is not UTF-8, a 1 goes to a side output.
  */

@@ -1,18 +1,12 @@
 import java.util.Collections;
-import java.util.Iterator;
-import org.apache.flink.api.common.state.ListState;
-import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.state.*;
 import org.apache.flink.api.common.typeinfo.BasicTypeInfo;
-import org.apache.flink.runtime.state.StateInitializationContext;
-import org.apache.flink.runtime.state.StateSnapshotContext;
+import org.apache.flink.runtime.state.*;
 import org.apache.flink.streaming.api.graph.StreamConfig;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
-import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
-import org.apache.flink.streaming.api.operators.Output;
+import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
-import org.apache.flink.streaming.runtime.tasks.ProcessingTimeService;
-import org.apache.flink.streaming.runtime.tasks.StreamTask;
+import org.apache.flink.streaming.runtime.tasks.*;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 
 /**
@@ -22,8 +16,6 @@ import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
  *
  * <p>Its end is never lost. Where a job is drained, the last watermark closes all windows; Flink 2.2 drops it where the
  * source is idle at that moment (FLINK-40499).
- *
- * <p>Flink's compiler, Janino, wants raw types; the arguments of the constructor are those that Flink passes.
  */
 public class KeepWatermark extends AbstractStreamOperator implements OneInputStreamOperator {
     private ListState state;
@@ -40,13 +32,11 @@ public class KeepWatermark extends AbstractStreamOperator implements OneInputStr
         // The least of all subtasks: a key may come from any of them where their number has changed.
         ListStateDescriptor descriptor = new ListStateDescriptor("watermark", BasicTypeInfo.LONG_TYPE_INFO);
         state = context.getOperatorStateStore().getUnionListState(descriptor);
-        Iterator watermarks = ((Iterable) state.get()).iterator();
-        if (watermarks.hasNext()) {
-            latest = Long.MAX_VALUE;
+        long least = Long.MAX_VALUE;
+        for (Object watermark : (Iterable) state.get()) {
+            least = Math.min(least, ((Long) watermark).longValue());
         }
-        while (watermarks.hasNext()) {
-            latest = Math.min(latest, ((Long) watermarks.next()).longValue());
-        }
+        latest = least < Long.MAX_VALUE ? least : latest; // no state has the end of time, see processWatermark
     }
 
     public void open() throws Exception {

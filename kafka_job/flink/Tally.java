@@ -1,25 +1,17 @@
 import java.util.Collections;
-import java.util.Iterator;
-import org.apache.flink.api.common.state.ListState;
-import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.state.*;
 import org.apache.flink.api.common.typeinfo.BasicTypeInfo;
 import org.apache.flink.metrics.Gauge;
-import org.apache.flink.runtime.state.StateInitializationContext;
-import org.apache.flink.runtime.state.StateSnapshotContext;
+import org.apache.flink.runtime.state.*;
 import org.apache.flink.streaming.api.graph.StreamConfig;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
-import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
-import org.apache.flink.streaming.api.operators.Output;
+import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
-import org.apache.flink.streaming.runtime.tasks.ProcessingTimeService;
-import org.apache.flink.streaming.runtime.tasks.StreamTask;
+import org.apache.flink.streaming.runtime.tasks.*;
 
 /**
  * Adds up numbers: a metric while the job runs, a line on stderr when it ends.
  *
  * <p>The sum is state, so it is as exact after a crash as what the job has counted. Each subtask has a sum of its own.
- *
- * <p>Flink's compiler, Janino, wants raw types; the arguments of the constructor are those that Flink passes.
  */
 public class Tally extends AbstractStreamOperator implements OneInputStreamOperator, Gauge {
     private final String metric;
@@ -38,8 +30,8 @@ public class Tally extends AbstractStreamOperator implements OneInputStreamOpera
         super.initializeState(context);
         state = context.getOperatorStateStore().getListState(new ListStateDescriptor("sum", BasicTypeInfo.LONG_TYPE_INFO));
         // Two where there were two subtasks, and now there is one.
-        for (Iterator sums = ((Iterable) state.get()).iterator(); sums.hasNext(); ) {
-            sum += ((Long) sums.next()).longValue();
+        for (Object one : (Iterable) state.get()) {
+            sum += ((Long) one).longValue();
         }
         getMetricGroup().gauge(metric, this);
     }

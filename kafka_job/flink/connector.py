@@ -1,6 +1,7 @@
-"""Flink's Kafka connector: where its jar is, and Kafka's own client in Java, which is in there.
+"""Java's classes, by way of PyFlink's connection to the JVM; and the Kafka connector, with Kafka's own client in Java.
 
-Leans on: the names of Kafka's classes in the jar, and of the package of the source; private fields of AdminClient.
+Leans on: get_gateway; the names of Kafka's classes in the connector's jar, and of the package of its source; private
+fields of AdminClient. Whoever calls `private` leans on a field that its class does not promise.
 """
 
 import functools
@@ -9,10 +10,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.java import java_class, private
 from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
+from pyflink.java_gateway import get_gateway
 from pyflink.version import __version__ as FLINK_VERSION
 
 CONNECTORS = Path(__file__).resolve().parent.parent.parent / "connectors"
@@ -24,22 +25,17 @@ SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes b
 
 @functools.cache  # the sentence comes once
 def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION) -> Path:
-    """The Kafka connector jar for this Flink; a sentence on stderr where the two were not tried together.
-
-    Raises:
-        SystemExit: there is none, or it is damaged.
-    """
+    """The Kafka connector jar for this Flink. Says where the two were not tried together; exits where there is none."""
     flink_minor = ".".join(flink_version.split(".")[:2])
     jars = {jar.stem.removeprefix(NAME): jar for jar in sorted(folder.glob(f"{NAME}*.jar"))}
     for version, jar in jars.items():
         tried = (flink_minor, version) in TRIED
-        if not tried and version.rpartition("-")[2] != flink_minor:
-            continue
-        if not zipfile.is_zipfile(jar):
-            sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
-        if not tried:
-            say(f"{jar.name} was not tried with Flink {flink_version}; run the tests first: make test")
-        return jar
+        if tried or version.endswith(f"-{flink_minor}"):
+            if not zipfile.is_zipfile(jar):
+                sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
+            if not tried:
+                say(f"{jar.name} was not tried with Flink {flink_version}; run the tests first: make test")
+            return jar
     if not folder.is_dir():
         mend = "install it from its repository, in place: pip install --editable REPOSITORY"
         sys.exit(f"kafka_job in {folder.parent} has no folder connectors beside it, where its connector jar is; {mend}")
@@ -50,15 +46,30 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
     sys.exit(f"No Kafka connector jar in {folder}; run: python {folder / 'fetch.py'}")
 
 
+def java_class(name: str) -> Any:
+    """A Java class by its full name; the JVM must have been started, see gateway.py."""
+    return functools.reduce(getattr, name.split("."), get_gateway().jvm)
+
+
+def private(java: JavaObject, *names: str) -> JavaObject:
+    """The value of a private field, the first of these names that there is; raises AttributeError: Flink has others."""
+    owner = java.getClass()
+    while owner:
+        fields = {field.getName(): field for field in owner.getDeclaredFields()}
+        for name in names:
+            if name in fields:
+                fields[name].setAccessible(True)
+                return fields[name].get(java)
+        owner = owner.getSuperclass()
+    raise AttributeError(f"{java.getClass().getName()} has no field {' or '.join(names)}; see tests/test_seams.py")
+
+
 def kafka_class(name: str) -> Any:
     """One of Kafka's Java classes, as the connector has it. `name`: what follows org.apache.kafka."""
     return java_class(f"{SHADED}org.apache.kafka.{name}")
 
 
 def known_brokers(admin: JavaObject) -> list[tuple[str, int]]:
-    """The addresses of the brokers that a Java AdminClient was told of, also where it reaches none of them.
-
-    No public method says so: `describeCluster` asks one of these brokers.
-    """
+    """The addresses of the brokers that an AdminClient was told of; its public methods would have to reach one."""
     cluster = private(private(admin, "metadataManager"), "cluster")
     return [(node.host(), node.port()) for node in cluster.nodes().toArray() if node.id() >= 0]  # those told to us: -1

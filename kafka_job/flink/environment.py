@@ -1,7 +1,8 @@
-"""Flink's entry point for a pipeline, and what travels with a job.
+"""Flink's entry point for a pipeline, what travels with a job, and what a JobManager knows that runs the script.
 
 Leans on: Java's environment behind PyFlink's; an environment variable of PyFlink's own tests; that PyFlink pickles
-functions with cloudpickle.
+functions with cloudpickle; in application mode, private fields that say which jobs a JobManager has found, a key of
+Flink's configuration, and that `execute` goes on with a job that was found (FLIP-560), see `go_on`.
 """
 
 import contextlib
@@ -11,18 +12,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from kafka_job.flink.connector import find_connector
-from kafka_job.flink.gateway import under_flink_run, variables
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import find_connector, java_class, private
+from kafka_job.flink.gateway import under_flink_run
 
 import cloudpickle
-from pyflink.common import Configuration
+from pyflink.common import Configuration, Types, WatermarkStrategy
 from pyflink.datastream import StreamExecutionEnvironment
-from pyflink.util.java_utils import add_jars_to_context_class_loader
+from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 
 STANDARD_LIBRARY = f"{Path(os.__file__).parent}/"
 INSTALLED = re.compile("/(site|dist)-packages/")  # what pip, conda or the system have installed
 FLINK_BRINGS = ("pyflink", "py4j", "cloudpickle")  # on a cluster from the archives in opt/python/
+WORKERS = "_python_worker_execution_mode"  # of PyFlink's own tests
+JOB_ID = "$internal.pipeline.job-id"  # with high availability a job has the same one wherever it is taken over
+# Flink 2.3 has the jobs that it has found in two lists, and another one, of those that this script has executed.
+FOUND = (("suspendedJobIds", "submittedJobIds"), ("terminalJobIds", "submittedJobIds"))
 
 
 def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
@@ -32,7 +36,8 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
         configuration.set_string(key, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     if under_flink_run():
-        # Our own Flink has it on its class path. Not 'pipeline.jars', which replaces Flink's own jars.
+        # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has it on its class path.
+        # Not 'pipeline.jars', which replaces Flink's own jars.
         environment.add_jars(find_connector().as_uri())
     return environment
 
@@ -40,13 +45,11 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
 @contextlib.contextmanager
 def without_server() -> Iterator[None]:
     """Let PyFlink start no server in this process while a pipeline is drawn: few have the workers that it is for."""
-    with variables({"_python_worker_execution_mode": "process"}):
+    os.environ[WORKERS] = "process"
+    try:
         yield
-
-
-def load_connector() -> None:
-    """Let the JVM of 'flink run' find the connector's classes: what asks a broker and reads checkpoints is in there."""
-    add_jars_to_context_class_loader([find_connector().as_uri()])
+    finally:
+        del os.environ[WORKERS]
 
 
 def configuration_of(environment: StreamExecutionEnvironment) -> dict[str, str]:
@@ -58,30 +61,39 @@ def operator_ids(environment: StreamExecutionEnvironment) -> set[str]:
     """The ids of the operators of a pipeline, by which a checkpoint finds their state."""
     loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
     graph = environment._j_stream_execution_environment.getStreamGraph(False).getJobGraph(loader)
-    return {
-        str(pair.getGeneratedOperatorID()) for vertex in graph.getVerticesAsArray() for pair in vertex.getOperatorIDs()
-    }
+    vertices = graph.getVerticesAsArray()
+    return {str(pair.getGeneratedOperatorID()) for vertex in vertices for pair in vertex.getOperatorIDs()}
 
 
 def take_modules_along() -> None:
-    """Let functions of modules that no other machine has travel with the job, as the script's own functions do.
-
-    A function is pickled with its code if it is the script's own, and by its name if it was imported. A TaskManager on
-    another machine could not import it.
-    """
+    """Let functions of modules that no other machine has travel with their code, as those of the script itself do."""
     for name, module in sorted(sys.modules.items()):
         if getattr(module, "__name__", None) == name and travels(name, getattr(module, "__file__", None)):
             cloudpickle.register_pickle_by_value(module)
 
 
 def travels(name: str, file: str | None) -> bool:
-    """Whether a module's functions are to travel with the job: all of Python code that a worker may not have installed.
-
-    Args:
-        name: of the module, with those of its packages.
-        file: where it was loaded from; None for one that is built in.
-    """
+    """Whether a module travels with the job: Python code, in a file, that a worker may not have installed."""
     package = name.partition(".")[0]
     if package in FLINK_BRINGS or not (file or "").endswith(".py"):  # other files are compiled code
         return False
     return package == "kafka_job" or not (file.startswith(STANDARD_LIBRARY) or INSTALLED.search(file))
+
+
+def has_taken_over(environment: StreamExecutionEnvironment) -> bool:
+    """Whether a JobManager has taken over the job, and runs the script once more. Only in application mode."""
+    loader = private(environment._j_stream_execution_environment, "executorServiceLoader")
+    found = {job.toString() for names in FOUND for job in private(loader, *names)}
+    return configuration_of(environment).get(JOB_ID) in found
+
+
+def go_on(name: str) -> None:
+    """Let a JobManager that has taken over go on with the job of this name.
+
+    Flink 2.2 goes on by itself, Flink 2.3 when the script executes a job of that name. Neither looks at the pipeline,
+    which only must not be empty. One that would run it fails at once, since there is nothing to recover.
+    """
+    environment = create_environment({"execution.state-recovery.path": "/nothing but what Flink has found"})
+    numbers = NumberSequenceSource(0, 0)
+    environment.from_source(numbers, WatermarkStrategy.no_watermarks(), "stand-in", Types.LONG()).print()
+    environment.execute(name)

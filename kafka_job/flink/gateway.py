@@ -9,26 +9,24 @@ apache-flink package, and the options for Java in its config.yaml; what PyFlink 
 
 import contextlib
 import getpass
+import importlib
 import logging
 import os
 import re
 import shlex
 import signal
 import socket
-import struct
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import IO
 
-from kafka_job.flink.connector import find_connector
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import find_connector, java_class
 from kafka_job.terminal import say
 
 import pyflink
@@ -42,10 +40,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C; a container'
 SUPPORTED_JAVA = ("11", "17", "21")  # Flink's documentation, Deployment, Java compatibility
 CLASS_ARCHIVE = Path(sys.prefix, "share", "flink-classes.jsa")  # made by tools/class_archive.py
 # Beam serves Python processes alone, and its import takes a second or two. In this folder is a module of its name,
-# which Python inside the JVM finds first, and which says that it is not there.
+# which Python inside the JVM finds first, and which says that it is not there. PyFlink does without.
 HIDE_BEAM = Path(__file__).resolve().parent / "hide_beam"
-# Where uploads of jobs would go there is a file, so none can be stored.
-REFUSE_UPLOADS = Path(__file__).resolve().parent / "refuse_uploads"
+REFUSE_UPLOADS = HIDE_BEAM.parent / "refuse_uploads"  # a file, where uploads of jobs would go: so none is stored
 JAVA_OPTIONS = (
     # Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
     *(f"-D{name}=UTF-8" for name in ("file.encoding", "sun.stdout.encoding", "stdout.encoding", "sun.stderr.encoding")),
@@ -63,16 +60,12 @@ def under_flink_run() -> bool:
     return PORT in os.environ
 
 
-# --- What it prints -------------------------------------------------------------------------------------------------
-
-
 class Output:
     """What the JVM prints on one of its streams, handed on as whole lines as it comes."""
 
     def __init__(self, pipe: IO[bytes], hand_on: Callable[[bytes], None]) -> None:
         self.pipe, self.hand_on = pipe, hand_on
-        self.failed: OSError | None = None  # why lines could not be handed on; all after them are dropped
-        self.mark: bytes | None = None  # a line behind the last one that somebody waits for
+        self.mark = os.urandom(16)  # a line behind the last one that somebody waits for; at first, one that never comes
         self.marked = threading.Event()
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -81,25 +74,24 @@ class Output:
         rest = b""
         while chunk := self.pipe.read1(1 << 16):
             lines, end, rest = (rest + chunk).rpartition(b"\n")
-            lines += end
-            marked = self.mark is not None and self.mark in lines
-            self.write(lines.replace(self.mark, b"") if marked else lines)
-            if marked:
+            before, mark, after = (lines + end).partition(self.mark)
+            self.write(before + after)
+            if mark:
                 self.marked.set()
         self.write(rest)
         self.marked.set()
 
     def write(self, lines: bytes) -> None:
         try:
-            if lines and not self.failed:
+            if lines:
                 self.hand_on(lines)
-        except OSError as error:
-            self.failed = error
+        except OSError:
+            self.hand_on = lambda lines: None  # nobody is there any more
 
     def wait(self, java_stream: JavaObject) -> None:
         """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
         self.marked.clear()
-        mark = uuid.uuid4().hex
+        mark = os.urandom(16).hex()
         self.mark = f"{mark}\n".encode()
         java_stream.println(mark)
         self.marked.wait(OUTPUT_TIMEOUT)
@@ -122,14 +114,11 @@ def to_stderr(lines: bytes) -> None:
         say(b"\n".join(said).decode("utf-8", "replace").removesuffix("\n"))
 
 
-# --- Its start ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Jvm:
     """The JVM of this process."""
 
-    process: subprocess.Popen[bytes]
+    process: Popen[bytes]
     has_python: bool  # whether Python functions run inside it, in thread mode
     stdout: Output
     stderr: Output
@@ -145,51 +134,40 @@ started: Jvm | None = None
 
 
 def start(has_python: bool) -> Jvm:
-    """The JVM of this process; the first call starts it.
-
-    Args:
-        has_python: whether Python functions are to run inside it.
-
-    Raises:
-        SystemExit: there is no Java, or it has ended before it was ready; or it was started for the other kind.
-    """
+    """The JVM of this process, which the first call starts; exits with one sentence where that cannot be done."""
     global started
-    if started is None:
-        started = launch(has_python)
+    started = started or launch(has_python)
     if started.has_python != has_python:
         sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
     return started
 
 
 def launch(has_python: bool) -> Jvm:
-    """Start a JVM, and let PyFlink connect to it; raises as `start`."""
+    """Start a JVM, and let PyFlink connect to it; see `start`."""
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder, "port")
-        process = subprocess.Popen(
-            command(find_java()),
-            env=environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=ignore_signals,
+        variables_of_jvm = environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)}
+        process = Popen(
+            command(find_java()), env=variables_of_jvm, stdin=PIPE, stdout=PIPE, stderr=PIPE, preexec_fn=ignore_signals
         )
         jvm = Jvm(process, has_python, Output(process.stdout, to_stdout), Output(process.stderr, to_stderr))
         while not port_file.exists():
             if process.poll() is not None:
-                sys.exit(
-                    f"Flink's JVM has ended before it was ready, killed or out of memory. Its log is in {log_file()}"
-                )
+                why = "has ended before it was ready, killed or out of memory"
+                sys.exit(f"Flink's JVM {why}. Its log is in {log_file()}")
             time.sleep(0.02)
-        [port] = struct.unpack("!I", port_file.read_bytes()[:4])
+        port = int.from_bytes(port_file.read_bytes()[:4], "big")
     logging.getLogger("py4j").addHandler(logging.NullHandler())  # what it logs comes as an exception as well
     logging.getLogger("py4j").propagate = False
-    with variables({PORT: str(port)}):
+    os.environ[PORT] = str(port)
+    try:
         get_gateway()
+    finally:
+        del os.environ[PORT]
     if has_python:
         beam = sys.modules.get("apache_beam")  # a notebook may have imported it
         sys.modules["apache_beam"] = None  # for Python, that is a module that is not there; PyFlink does without
-        import pyflink.fn_execution  # noqa: F401
-
+        importlib.import_module("pyflink.fn_execution")
         del sys.modules["apache_beam"]
         sys.modules.update({"apache_beam": beam} if beam else {})
     return jvm
@@ -202,7 +180,6 @@ def ignore_signals() -> None:
 
 
 def command(java_home: str) -> list[str]:
-    """What starts the JVM."""
     config = YAML(typ="safe").load(HOME / "conf" / "config.yaml")
     log4j = (HOME / "conf" / "log4j-cli.properties").as_uri()
     [python] = (HOME / "opt").glob("flink-python-*.jar")
@@ -253,25 +230,9 @@ def find_java() -> str:
 
 
 def log_file() -> str:
-    """Where Flink writes its log in a local run; the next process writes it anew.
-
-    It is named after $FLINK_IDENT_STRING or the user; by number, where the user has no name, as in some containers.
-    """
+    """Where Flink writes its log in a local run; the next process writes it anew."""
     owner = os.environ.get("FLINK_IDENT_STRING")
-    with contextlib.suppress(KeyError, OSError):
+    with contextlib.suppress(KeyError, OSError):  # the user has no name, as in some containers
         owner = owner or getpass.getuser()
     folder = os.environ.get("FLINK_LOG_DIR") or HOME / "log"
     return f"{folder}/flink-{owner or os.getuid()}-python-{socket.gethostname()}.log"
-
-
-@contextlib.contextmanager
-def variables(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the `with` block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            del os.environ[name]
-            os.environ.update({} if value is None else {name: value})

@@ -1,26 +1,41 @@
-"""A job that runs on our own Flink: ask it, stop it, end it.
+"""A job that runs on our own Flink: ask it, stop it, end it; and why it has failed.
 
 Leans on: the mini cluster behind the client of a job; the Java client, where PyFlink calls methods that are no longer
-there (stop_with_savepoint).
+there (stop_with_savepoint); the names of metrics, here and in execution/live.py; how Java prints a failure; among its
+frames those of Python, as pemja writes them in thread mode, or a traceback, as Beam does in process mode.
 """
 
 import contextlib
+import json
+import re
+import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+import urllib.request
+from collections.abc import Iterator
 from http.client import HTTPException
+from pathlib import Path
+from typing import Any
 
-from kafka_job.flink.java import java_class, private
-from kafka_job.flink.rest import get_json
+from kafka_job.flink.connector import java_class, private
+from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 CLOSE_TIMEOUT = 30  # seconds
+PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
+STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 
 
-class StoppedByOthers(Exception):
-    """The job has ended, and it was not us who have ended it."""
+def get_json(url: str, timeout: float = 10) -> Any:
+    """What Flink's REST API answers within `timeout` seconds; raises OSError where that is nothing of use."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as response:
+            return json.load(response)
+    except (HTTPException, ValueError) as error:
+        raise OSError(f"{url}: {error}") from error
 
 
 def mini_cluster(running: JobClient) -> JavaObject:
@@ -39,11 +54,7 @@ def job_url(running: JobClient) -> str:
 
 
 def has_ended(running: JobClient) -> bool:
-    """Whether a job has ended.
-
-    Raises:
-        Py4JJavaError: it has failed.
-    """
+    """Whether a job has ended; raises Py4JJavaError: it has failed."""
     end = running.get_job_execution_result()
     if end.done():
         end.result()
@@ -66,7 +77,7 @@ def records_handed_on(running: JobClient) -> int:
     """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
     try:
         source, *_ = get_json(job_url(running))["vertices"]
-    except (OSError, HTTPException, ValueError, Py4JJavaError):
+    except (OSError, Py4JJavaError):
         return -1
     return source["metrics"]["write-records"]
 
@@ -76,32 +87,64 @@ def trigger_checkpoint(running: JobClient) -> JavaObject:
     return mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
 
 
-def stop_with_savepoint(running: JobClient, folder: str, drain: bool, waiting: Callable[[], None]) -> str:
-    """Stop a job with a savepoint, however long that takes; the savepoint's URI.
-
-    Args:
-        folder: URI, where the savepoint's own folder is made.
-        drain: whether to close all windows before.
-        waiting: is called again and again.
-
-    Raises:
-        Py4JJavaError: the job has failed.
-        StoppedByOthers: it has ended in another way.
-    """
+def stop_with_savepoint(running: JobClient, folder: Path, drain: bool) -> str:
+    """Stop a job with a savepoint, however long that takes; its URI. `drain`: whether to close all windows before."""
     canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
+    said = time.monotonic()
     while True:
-        stopped = running._j_job_client.stopWithSavepoint(drain, folder, canonical)
+        stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
         while not stopped.isDone():
             has_ended(running)
-            waiting()
+            if time.monotonic() > said + PROGRESS:
+                say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
+                said = time.monotonic()
             time.sleep(0.02)
         if not stopped.isCompletedExceptionally():
             return stopped.get()
         if has_ended(running):
-            raise StoppedByOthers
+            sys.exit(STOPPED_BY_OTHERS)
         time.sleep(0.1)  # not all of the job's tasks run yet
 
 
 def crash(running: JobClient) -> None:
     """End a job's Flink at once, without a savepoint, as where its process is killed. A job that has ended stays so."""
     mini_cluster(running).closeAsync().get(CLOSE_TIMEOUT, java_class("java.util.concurrent.TimeUnit").SECONDS)
+
+
+def why_it_failed(java: str) -> str:
+    """The cause of a failure, from what Java says of it: a Python traceback, or else a sentence."""
+    causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
+    return error_in_thread(java) or error_in_process(java) or no_longer_let_in(causes) or (causes or [java])[-1]
+
+
+def no_longer_let_in(causes: list[str]) -> str | None:
+    """That a broker refuses what it has granted before, as after a change of password; None where it does not."""
+    refused = re.compile(r"\S+\.kafka\.common\.errors\.\w+(?:Authentication|Authorization)Exception: (.*)")
+    for why in filter(None, map(refused.match, causes)):
+        mend = "mend its rights, what has changed, or --kafka-config; then the same command goes on"
+        return f"The broker does not let this client in, or not any more ({why[1]}); {mend}"
+    return None
+
+
+def error_in_thread(java: str) -> str | None:
+    """The traceback of a Python function that has failed inside Flink's JVM; None where there is none."""
+    errors = re.findall(r"pemja.core.PythonException: <class '(.*)'>: (.*)((?:\n\tat .*)*)", java)
+    if not errors:
+        return None
+    kind, message, stack = errors[-1]  # the innermost call first, among Java's: at FOLDER/MODULE.FUNCTION(FILE:LINE)
+    frames = [
+        (f"{folder}/{file}", int(line), function, None)
+        for folder, function, file, line in re.findall(r"at (/.*)/[^/]+?\.([^/(]+)\((.+\.py):(\d+)\)", stack)
+        if "/pyflink/" not in folder  # says nothing about the script
+    ]
+    calls = "".join(traceback.StackSummary.from_list(reversed(frames)).format())
+    return f"Traceback (most recent call last):\n{calls}{kind.removeprefix('builtins.')}: {message}"
+
+
+def error_in_process(java: str) -> str | None:
+    """The traceback of a Python function that has failed in a process of its own; None where there is none."""
+    error = re.search(r"Traceback \(most recent call last\):\n.*?(?=\n\n|\n\tat )", java, re.DOTALL)
+    if not error:
+        return None
+    # Without the frames of Flink and Beam, which say nothing about the script.
+    return re.sub(r'^  File "[^"]*(?:pyflink|apache_beam)/.*?(?=^  File|^\S)', "", error[0], flags=re.M | re.S)

@@ -3,12 +3,12 @@
 Leans on: Flink's own reader of the file _metadata, and the file's head; the connector's serializers of its state.
 """
 
+import contextlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from kafka_job.flink.connector import CONNECTOR
-from kafka_job.flink.java import java_class
+from kafka_job.flink.connector import CONNECTOR, java_class
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
@@ -23,10 +23,7 @@ class Unreadable(Exception):
 def number_of(metadata: Path) -> int:
     """The number of a checkpoint; a run that goes on from one counts on. A file's time may change when it is copied.
 
-    Flink's file begins with a magic number, its format's version, and that number (see MetadataSerializers).
-
-    Raises:
-        Unreadable: the file is damaged.
+    Flink's file begins with a magic number, its format's version, and that number; raises Unreadable where it does not.
     """
     with metadata.open("rb") as file:
         head = file.read(16)
@@ -49,8 +46,7 @@ class Operator:
     """The state of an operator in a checkpoint."""
 
     def __init__(self, state: JavaObject) -> None:
-        """`state`: Flink's OperatorState."""
-        self._state = state
+        self._state = state  # Flink's OperatorState
         self.id = str(state.getOperatorID())
         self.uid = state.getOperatorUid().orElse("") or ""
         self.name = state.getOperatorName().orElse("") or "without a name"
@@ -58,22 +54,14 @@ class Operator:
         self.has_ended = any(subtask.isFinished() for subtask in state.getStates().toArray())
 
     def splits(self) -> list[Split]:
-        """The partitions of a Kafka source. One may come twice: the later entry is right.
-
-        Raises:
-            Unreadable: the source had ended, or its state is not what this version of the connector writes.
-        """
+        """The partitions of a Kafka source; raises Unreadable. Where one comes twice, the later one is newer."""
         try:
             return [*self._splits_of_coordinator(), *self._splits_of_readers()]
         except Py4JJavaError as error:
             raise Unreadable(str(error.java_exception)) from None
 
     def _splits_of_coordinator(self) -> list[Split]:
-        """All partitions that the source has found, each with the offset up to which it was read.
-
-        One that was given to a reader is listed with its end, or with its start if it has no end. What the reader
-        itself says is newer.
-        """
+        """All partitions that were found; one that was given to a reader with its end, or its start if it has none."""
         coordinator = self._state.getCoordinatorState()
         if coordinator is None:
             raise Unreadable("its source had ended")
@@ -83,10 +71,8 @@ class Operator:
             raise Unreadable(f"version {version} of the state of a source's coordinator")
         serializer = java_class(f"{CONNECTOR}.enumerator.KafkaSourceEnumStateSerializer")()
         found = serializer.deserialize(version_of_kafka, data[12 : 12 + length])
-        return [
-            *(split_of(split, at_end=True) for split in found.assignedSplits().toArray()),
-            *(split_of(split) for split in found.unassignedSplits().toArray()),
-        ]
+        given = [split_of(split, at_end=True) for split in found.assignedSplits().toArray()]
+        return given + [split_of(split) for split in found.unassignedSplits().toArray()]
 
     def _splits_of_readers(self) -> list[Split]:
         """The partitions that the readers of the source have not read to their end."""
@@ -113,21 +99,15 @@ def split_of(split: JavaObject, at_end: bool = False) -> Split:
 
 
 def operators_in(path: str) -> list[Operator]:
-    """The operators in a checkpoint or savepoint, by its path or URI.
-
-    Raises:
-        Unreadable: there is none, or it is damaged.
-    """
+    """The operators in a checkpoint or savepoint, by its path or URI; raises Unreadable: none is there, or damaged."""
     storage = java_class("org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAccess")
     checkpoints = java_class("org.apache.flink.runtime.checkpoint.Checkpoints")
     loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
     try:
         location = storage.resolveCheckpointPointer(path)
         stream = java_class("java.io.DataInputStream")(location.getMetadataHandle().openInputStream())
-        try:
+        with contextlib.closing(stream):
             found = checkpoints.loadCheckpointMetadata(stream, loader, location.getExternalPointer())
-        finally:
-            stream.close()
     except Py4JJavaError as error:
         raise Unreadable(str(error.java_exception)) from None
     return [Operator(state) for state in found.getOperatorStates().toArray()]

@@ -41,9 +41,7 @@ REASONS = {  # why a broker does not let us in: the first one of these Java exce
 def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | None = None) -> None:
     """Exit with one sentence where a broker or a topic is out of reach: Flink would wait for it in silence.
 
-    Args:
-        rights: what is done with which topic: {"input": "READ", "counts": "WRITE"}
-        answering: what `check_addresses` has said of the broker, where it was asked before.
+    `rights`: {"input": "READ", "counts": "WRITE"}. `answering`: of `check_addresses`, where that was asked before.
     """
     try:
         with (answering or check_addresses(broker)).admin() as admin:
@@ -54,11 +52,9 @@ def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | N
         sys.exit(why_not_in(error, broker))
 
 
-# --- What the Java client cannot tell: it tries in vain until its time is over --------------------------------------
-
-
 def check_addresses(broker: Broker) -> Broker:
-    """The broker by those of its addresses that answer as they should; exits with one sentence where none does."""
+    """The broker by its addresses that answer as they should; exits with one sentence where none does."""
+    # (The Java client tries in vain, or takes the answer of another program for a length, and asks for so much memory.)
     where, tls = broker.bootstrap_servers, "SSL" in broker.protocol
     addresses = {host_and_port(text): text for text in where.split(",")}
     found = look_at(addresses, tls)
@@ -69,25 +65,20 @@ def check_addresses(broker: Broker) -> Broker:
     if OTHER in answers and not tls:  # it may be TLS that does not answer with an alert
         answers |= {*look_at(addresses, tls=True).values()}
     if answers == {NOBODY}:
-        why = f"No Kafka broker answers on {where}; start one: docker compose up -d (or: make broker)"
-    elif TLS in answers:
+        sys.exit(f"No Kafka broker answers on {where}; start one: docker compose up -d (or: make broker)")
+    if TLS in answers:
         protocol = "SASL_SSL" if "SASL" in broker.protocol else "SSL (or SASL_SSL)"
-        why = f"The broker on {where} asks for TLS; {SAY_SO.format(protocol)}"
-    elif OTHER not in answers:
-        why = f"What listens on {where} does not answer within {TIMEOUT:.0f} seconds; see what it is"
-    elif tls:
+        sys.exit(f"The broker on {where} asks for TLS; {SAY_SO.format(protocol)}")
+    if OTHER not in answers:
+        sys.exit(f"What listens on {where} does not answer within {TIMEOUT:.0f} seconds; see what it is")
+    if tls:
         mend = "mend --kafka-config: security.protocol=PLAINTEXT (or SASL_PLAINTEXT)"
-        why = f"The broker on {where} does not speak TLS; {mend}"
-    else:
-        why = f"What listens on {where} is not Kafka; see what it is"
-    sys.exit(why)
+        sys.exit(f"The broker on {where} does not speak TLS; {mend}")
+    sys.exit(f"What listens on {where} is not Kafka; see what it is")
 
 
 def look_at(addresses: Iterable[Address], tls: bool) -> dict[Address, str]:
-    """What listens at each address, by its answer to the first message of a client, which speaks TLS or does not.
-
-    (The Java client would take the answer of another program for a length, and ask for so much memory.)
-    """
+    """What listens at each address, by its answer to the first message of a client, which speaks TLS or does not."""
 
     def listens(address: Address) -> str:
         try:
@@ -117,11 +108,7 @@ def client_hello(host: str) -> bytes:
 
 
 def check_way_in(admin: JavaObject, broker: Broker) -> None:
-    """Exit with one sentence where a broker sends its clients on to an address that cannot be reached.
-
-    Raises:
-        Refused: it does not let this client in.
-    """
+    """Exit with one sentence where a broker sends its clients on to what cannot be reached; raises Refused."""
     where, protocol = broker.bootstrap_servers, broker.protocol
     asked, ended, brokers = admin.describeCluster().nodes(), False, []
     while not ended and not brokers:
@@ -140,12 +127,8 @@ def check_way_in(admin: JavaObject, broker: Broker) -> None:
 
 
 def closed_connections(admin: JavaObject) -> float:
-    """How many connections of a client have ended."""
     metrics = admin.metrics()
     return sum(metrics[name].metricValue() for name in metrics if name.name() == "connection-close-total")
-
-
-# --- What it can tell -----------------------------------------------------------------------------------------------
 
 
 def why_not_in(error: Refused, broker: Broker) -> str:
@@ -154,9 +137,8 @@ def why_not_in(error: Refused, broker: Broker) -> str:
     mechanism = broker.properties.get("sasl.mechanism", "GSSAPI")  # Kafka's default, which is Kerberos
     if isinstance(error, Unusable):
         return f"Kafka's client cannot work with what --kafka-config says ({error}); mend it"
-    user = login_options(broker.properties).get("username")
     who = f"this client with {mechanism} ({error}); mend it"  # who has no name has a ticket or a token
-    if user:
+    if user := login_options(broker.properties).get("username"):
         who = f"the user {user} with {mechanism}; mend name or password"
     facts = {"open": broker.protocol.removeprefix("SASL_"), "mechanism": mechanism, "who": who}
     for name in REASONS:
@@ -186,7 +168,6 @@ def check_topic(admin: JavaObject, broker: Broker, topic: str, right: str) -> No
 
 
 def missing_topic(admin: JavaObject, broker: Broker, topic: str) -> str:
-    """The sentence that says so, and what to run."""
     address = broker.bootstrap_servers.partition(",")[0]
     # It prints 150 lines about the topic that it has created.
     create = f"python -m kafka.admin --bootstrap-servers {address} topics create --topic {topic} > /dev/null"

@@ -1,7 +1,7 @@
 """How to get in: TLS, passwords and other properties of a Kafka client, from a file that Kafka's own tools take, too.
 
-The properties are those of Flink's Java client, see "Consumer Configs" in Kafka's documentation. They are in
-no log, and on no page of Flink's, but they are part of the job that is handed to a cluster.
+The properties are in no log, and on no page of Flink's, but they are part of the job that is handed to a cluster. Where
+one is bad, or a file that it names, all functions here end the program with one sentence: SystemExit.
 """
 
 import codecs
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka_job.flink.connector import SHADED
+from kafka_job.terminal import say
 
 import javaproperties
 
@@ -29,23 +30,11 @@ class Hidden(Properties):
 
 FLAGS = {"bootstrap.servers": "--bootstrap-servers", "group.id": "--group-id"}
 SET_BY_THE_JOB = {  # with others it would not count rightly, or show less of itself
-    "acks",
-    "auto.offset.reset",
-    "client.id.prefix",
-    "commit.offsets.on.checkpoint",
-    "enable.auto.commit",
-    "enable.idempotence",
-    "group.instance.id",
-    "isolation.level",
-    "key.deserializer",
-    "key.serializer",
-    "partition.discovery.interval.ms",
-    "register.consumer.metrics",
-    "transaction.timeout.ms",
-    "transactional.id",
-    "value.deserializer",
-    "value.serializer",
-}
+    "acks", "auto.offset.reset", "client.id.prefix", "commit.offsets.on.checkpoint", "enable.auto.commit",
+    "enable.idempotence", "group.instance.id", "isolation.level", "key.deserializer", "key.serializer",
+    "partition.discovery.interval.ms", "register.consumer.metrics", "transaction.timeout.ms", "transactional.id",
+    "value.deserializer", "value.serializer",
+}  # fmt: skip
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 ENVIRONMENT = re.compile(r"\$\{env:(\w+)\}")
 REFERENCE = re.compile(r"\$\{([\w.-]+):[^}]*\}")  # to what one of Kafka's config providers has
@@ -53,13 +42,7 @@ PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----(.+?)-----END \1-----", re.DOT
 
 
 def read_config(file: str) -> Properties:
-    """The properties in a file, for argparse.
-
-    Environment variables are filled in, and PEM files: workers on other machines have neither.
-
-    Raises:
-        SystemExit: the file, or one that it names, cannot be read; or it sets what is not its to set.
-    """
+    """The properties in a file. Environment variables and PEM files are filled in: other machines have neither."""
     try:
         written = javaproperties.loads(Path(file).read_bytes().removeprefix(codecs.BOM_UTF8).decode("latin-1"))
         warn_of_readers(file, "may hold passwords")
@@ -68,16 +51,16 @@ def read_config(file: str) -> Properties:
     except ValueError:
         sys.exit(f"--kafka-config {file} has a \\u that no four hexadecimal digits follow; write a backslash as \\\\")
     check_names(written, file)
-    properties = {name: fill_in(name, value, file).strip() for name, value in written.items()}
-    # Kafka's own tools need its providers; here `fill_in` has done their work.
     properties = {
-        name: shade(name, value) for name, value in properties.items() if not name.startswith("config.providers")
+        name: shade(name, fill_in(name, value, file).strip())
+        for name, value in written.items()
+        if not name.startswith("config.providers")  # which Kafka's own tools need; here `fill_in` does their work
     }
     protocol = properties.get("security.protocol", "PLAINTEXT")
     if protocol.upper() not in PROTOCOLS:
         sys.exit(f"{file} says security.protocol={protocol}; there are: {', '.join(PROTOCOLS)}")
-    for store in ("truststore", "keystore"):
-        properties = with_pem_file(properties, f"ssl.{store}", file)
+    for store in ("ssl.truststore", "ssl.keystore"):
+        properties = with_pem_file(properties, store, file)
     for name in ("ssl.truststore.certificates", "ssl.keystore.certificate.chain", "ssl.keystore.key"):
         if name in properties:
             properties[name] = PEM_BLOCK.sub(in_lines, properties[name])
@@ -87,7 +70,7 @@ def read_config(file: str) -> Properties:
 def warn_of_readers(file: str, why: str) -> None:
     """Say so where every user of this machine can read a file."""
     if Path(file).stat().st_mode & stat.S_IROTH:
-        print(f"{file} {why}, and every user can read it; run: chmod 600 {file}", file=sys.stderr)
+        say(f"{file} {why}, and every user can read it; run: chmod 600 {file}")
 
 
 def check_names(properties: Properties, file: str) -> None:
@@ -121,20 +104,14 @@ def fill_in(name: str, value: str, file: str) -> str:
 
 
 def shade(name: str, value: str) -> str:
-    """The value; where it names classes of Kafka's, as a login module does, the names that they have in the connector.
-
-    `name`: that of the property. Some are lists; what is behind a comma in a login module's options may be a password.
-    """
+    """The value of a property. Where it names classes of Kafka's, these have other names in the connector."""
+    # Some are lists; but what is behind a comma in a login module's options may be a password.
     start = "^" if name == "sasl.jaas.config" else r"(?:^|,)\s*"
     return re.sub(rf"({start})(?=org\.apache\.kafka\.)", rf"\1{SHADED}", value)
 
 
 def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
-    """The properties with the text of a PEM file in place of its name. `store`: ssl.truststore or ssl.keystore.
-
-    Raises:
-        SystemExit: it cannot be read, or is of another type than `file` says.
-    """
+    """The properties with the text of a PEM file in place of its name. `store`: ssl.truststore or ssl.keystore."""
     path = properties.get(f"{store}.location")
     if path is None:
         return properties
@@ -155,9 +132,9 @@ def with_pem_file(properties: Properties, store: str, file: str) -> Properties:
     if not is_pem:  # JKS or PKCS12, which Java reads where it runs, in another working directory
         # Not `resolve`: in a container it may be a link, to a file whose name changes.
         return properties | {f"{store}.location": str(Path(path).absolute())}
+    others = {name: value for name, value in properties.items() if name != f"{store}.location"}
     keys = [block for block, kind in blocks.items() if kind.endswith("PRIVATE KEY")]
     certificates = "\n".join(block for block in blocks if block not in keys)
-    others = {name: value for name, value in properties.items() if name != f"{store}.location"}
     if store == "ssl.truststore":
         return others | {"ssl.truststore.certificates": certificates}
     return others | {"ssl.keystore.certificate.chain": certificates, "ssl.keystore.key": "\n".join(keys)}
@@ -172,13 +149,8 @@ def in_lines(block: re.Match[str]) -> str:
 
 
 def with_plain_key(properties: Properties, file: str) -> Properties:
-    """The properties with a private key in the one form that Kafka's client reads: PKCS #8, and not encrypted.
-
-    (How openssl encrypts keys today is nothing that Java can name to Kafka: JDK-8231581.)
-
-    Raises:
-        SystemExit: it cannot be read, or not with this password.
-    """
+    """The properties with a private key in the one form that Kafka's client reads: PKCS #8, and not encrypted."""
+    # How openssl encrypts keys today is nothing that Java can name to Kafka: JDK-8231581.
     if "ssl.keystore.key" not in properties:
         return properties
     from cryptography.exceptions import UnsupportedAlgorithm  # only here: few need it
@@ -206,8 +178,6 @@ def login_options(properties: Properties) -> dict[str, str]:
     return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, _, value in found}
 
 
-def set_properties(builder: Any, properties: Properties) -> Any:
-    """The builder of a Kafka source or sink, with the properties of --kafka-config."""
+def set_properties(builder: Any, properties: Properties) -> None:
     for name, value in properties.items():
         builder.set_property(name, value)
-    return builder

@@ -1,30 +1,129 @@
-"""Where a run starts and ends, and what it goes on from: the plan of a run, and its recovery."""
+"""Going on: the folder of checkpoints, and the plan of a run that is made from it.
 
+Where something is wrong with a checkpoint, its job, the topic or the group, one sentence ends the program: SystemExit.
+"""
+
+import contextlib
+import json
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kafka_job.flink.connector import java_class
 from kafka_job.flink.environment import operator_ids
-from kafka_job.flink.snapshots import METADATA, Operator, operators_in
-from kafka_job.kafka.broker import Broker
-from kafka_job.kafka.offsets import Offsets, TopicOffsets, check_group
+from kafka_job.flink.snapshots import METADATA, Split, Unreadable, number_of, operators_in
+from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.source import SOURCE_UID, Plan
-from kafka_job.resume.folder import (
-    OTHER_CHECKPOINT,
-    check_owner,
-    checkpoint_settings,
-    newest_checkpoint,
-    one_sentence_for,
-    record_start,
-    recorded_start,
-)
+from kafka_job.pipeline.ends import SOURCE_UID, Plan, utc
 from kafka_job.terminal import say
 
+from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.version import __version__ as FLINK_VERSION
+
+OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
+OTHER_CHECKPOINT = f"{OTHER_FOLDER} (or another savepoint: flink run -s SAVEPOINT)"
+LOCK_TIMEOUT = 10.0  # seconds; the JVM of a run that was killed ends about 1 s after it
+
+
+def checkpoint_settings(folder: Path) -> dict[str, str]:
+    """Flink's settings for checkpoints that are still there after a crash."""
+    return {
+        "execution.checkpointing.dir": f"file://{folder}",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+    }
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint or savepoint. If one is damaged, no older one is taken: rows would come again."""
+    numbers = {}
+    for metadata in [*folder.glob(f"*/chk-*/{METADATA}"), *folder.glob(f"savepoint-*/{METADATA}")]:
+        with one_sentence_for(metadata.parent):
+            numbers[number_of(metadata)] = metadata.parent
+    return numbers[max(numbers)] if numbers else None
+
+
+@contextlib.contextmanager
+def one_sentence_for(checkpoint: Path | str) -> Iterator[None]:
+    """End the program with one sentence where a checkpoint cannot be read in the `with` block."""
+    try:
+        yield
+    except Unreadable as error:
+        sys.exit(f"The checkpoint {checkpoint} cannot be read ({error}); {OTHER_CHECKPOINT}")
+
+
+@contextlib.contextmanager
+def taken(folder: Path) -> Iterator[None]:
+    """Take a folder for the run in the `with` block. The JVM locks it, and so for as long as it can write something."""
+    with contextlib.closing(java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")) as file:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while not locked(file.getChannel()):
+            if time.monotonic() > deadline:
+                sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
+            time.sleep(0.1)
+        yield
+
+
+def locked(channel: JavaObject) -> bool:
+    """Whether a Java FileChannel could be locked."""
+    try:
+        return channel.tryLock() is not None
+    except Py4JJavaError as error:
+        if error.java_exception.getClass().getSimpleName() != "OverlappingFileLockException":  # another run in this JVM
+            raise
+        return False
+
+
+def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
+    """What two identities of jobs do not have in common, in words; None where they are of the same job."""
+    for what, value in now.items():
+        if before.get(what) != value:
+            return f"{what}: {before.get(what)}, now {value}"
+    return None
+
+
+def check_owner(folder: Path, job: dict[str, str]) -> None:
+    """Exit with one sentence where the checkpoints in a folder are of another job; else the folder is this one's."""
+    file = folder / "job.json"
+    try:
+        before = json.loads(file.read_text())
+    except ValueError:  # it is empty: the folder is new
+        before = {}
+    changed = difference(before, job)
+    if changed and newest_checkpoint(folder):
+        sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {OTHER_FOLDER}")
+    if changed:
+        (folder / "start.json").unlink(missing_ok=True)
+        # In the same file, which is locked; but not in one of somebody else's, to which it is a link.
+        with open(file, "w", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)) as same:
+            json.dump(job, same, indent=2)
+
+
+def record_start(folder: Path, start: Offsets, after: str | None) -> None:
+    """Note where a run starts, `after` which checkpoint: one made before all partitions are found does not tell."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        json.dump({"start": start, "after": after}, file)
+    Path(file.name).replace(folder / "start.json")
+
+
+def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> Offsets | None:
+    """Where the last run in a folder began, which has left `checkpoint`; None if there was no run.
+
+    Killed before its first checkpoint, it has kept nothing. `on_cluster`: others than this library may have stopped it.
+    """
+    file = folder / "start.json"
+    if not file.exists():
+        return {} if checkpoint else None
+    noted = json.loads(file.read_text())
+    if not checkpoint and (on_cluster or noted["after"]):
+        elsewhere = "if it was stopped with a savepoint elsewhere, go on from that one: flink run -s SAVEPOINT"
+        sys.exit(f"The last run with {folder} has left no checkpoint there; {elsewhere}; else {OTHER_FOLDER}")
+    return {int(partition): offset for partition, offset in noted["start"].items()}
 
 
 @dataclass(frozen=True)
@@ -33,9 +132,6 @@ class Recovery:
 
     checkpoint: str | None = None  # path or URI; None: from nothing
     settings: Mapping[str, str] = field(default_factory=dict)  # Flink's configuration
-
-
-# --- Where to read --------------------------------------------------------------------------------------------------
 
 
 def start_offsets(start: str, topic: TopicOffsets) -> Offsets:
@@ -49,12 +145,7 @@ def missing_records(start: Offsets, first: Offsets) -> int:
 
 
 def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> None:
-    """Exit with one sentence where `start` is behind the topic's end; say how many records are gone before it.
-
-    Args:
-        who: has read up to `start`.
-        mend: what to do where the topic is another one.
-    """
+    """Exit with one sentence where `start`, up to where `who` has read, is behind the end; say what is gone by now."""
     for partition, offset in start.items():
         if partition not in topic.end or offset > topic.end[partition]:
             end = topic.end.get(partition, "not there any more")
@@ -64,18 +155,8 @@ def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> Non
         say(f"{missing} records are missing: the topic's retention has deleted them before they were read")
 
 
-def make_plan(
-    options: JobOptions,
-    broker: Broker,
-    topic: TopicOffsets,
-    read: Offsets | None = None,
-    bounded_by_flink: bool = False,
-) -> Plan:
-    """Start where --start says, or go on from what a checkpoint has `read`; --bounded ends at the end of now.
-
-    Raises:
-        SystemExit: where it should start, there is no topic any more.
-    """
+def make_plan(options: JobOptions, broker: Broker, topic: TopicOffsets, read: Offsets | None, by_flink: bool) -> Plan:
+    """Start where --start says, or go on from what was `read`; --bounded ends at the end of now, `by_flink` or us."""
     if read is None:
         start = start_offsets(options.start, topic)
         check_start(start, topic, f"the group {options.group_id}", "say where to start: --start earliest (or latest)")
@@ -86,98 +167,59 @@ def make_plan(
         check_start(start, topic, "the checkpoint", anew)
     plan = Plan(broker, options.topic, start)
     if options.bounded:
-        return replace(plan, end=topic.end, bounded=bounded_by_flink)
+        return replace(plan, end=topic.end, bounded=by_flink)
     return replace(plan, idle_timeout=options.idle_timeout)
 
 
-# --- What to go on from ---------------------------------------------------------------------------------------------
+def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
+    """Up to where a checkpoint, by its path or URI, has read each partition that it has found; raises Unreadable."""
+    sources = [operator for operator in operators_in(checkpoint) if operator.uid.startswith(SOURCE_UID)]
+    return offsets_of([split for source in sources for split in source.splits() if split.topic == topic])
 
 
-def identity_of_job(options: JobOptions, state: str, topic: TopicOffsets) -> dict[str, str]:
-    """What must not change between a checkpoint and a run that goes on from it."""
-    return {
+def offsets_of(splits: list[Split]) -> Offsets:
+    """Up to which offset partitions were read; where one comes twice, the later entry is right."""
+    return {split.partition: max(split.offset, 0) for split in splits}
+
+
+def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cluster: bool) -> tuple[Plan, Recovery]:
+    """The plan of a run that keeps its checkpoints in a folder, taken by it, and goes on from the newest one there."""
+    topic = ask_for_offsets(broker, options.topic, options.group_id)
+    identity = {
         "topic": options.topic,
         "id of the topic": str(topic.id),
         "output": (options.rows_go_to() or "stdout").removeprefix("file://"),
         "state": state,
         "Flink": ".".join(FLINK_VERSION.split(".")[:2]),
     }
-
-
-def sources_in(checkpoint: str) -> dict[str, Operator]:
-    """The Kafka sources in a checkpoint, by uid.
-
-    Args:
-        checkpoint: path or URI of a checkpoint or savepoint.
-
-    Raises:
-        Unreadable: it is damaged, or not there any more.
-    """
-    return {operator.uid: operator for operator in operators_in(checkpoint) if is_source(operator)}
-
-
-def is_source(operator: Operator) -> bool:
-    """Whether an operator is the Kafka source of a plan."""
-    return operator.uid.startswith(SOURCE_UID)
-
-
-def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
-    """Up to which offset a checkpoint has read each partition of a topic, as far as it has found them.
-
-    Args, Raises: as `sources_in`.
-    """
-    splits = [split for source in sources_in(checkpoint).values() for split in source.splits()]
-    return {split.partition: max(split.offset, 0) for split in splits if split.topic == topic}
-
-
-def plan_in(
-    folder: Path, options: JobOptions, broker: Broker, topic: TopicOffsets, state: str, on_cluster: bool = False
-) -> tuple[Plan, Recovery]:
-    """The plan of a run that keeps its checkpoints in a folder, and goes on from the newest one there, if there is one.
-
-    Args:
-        folder: taken by this run.
-        state: what the job keeps in state, in words.
-        on_cluster: whether others than this library may have stopped the last run.
-
-    Raises:
-        Refused: the broker does not answer, or refuses.
-        SystemExit: something is wrong with the checkpoint, its job, the topic or the group.
-    """
-    check_owner(folder, identity_of_job(options, state, topic))
+    check_owner(folder, identity)
     checkpoint = newest_checkpoint(folder)
     read = recorded_start(folder, checkpoint, on_cluster)
     settings = checkpoint_settings(folder)
     if checkpoint:
-        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((checkpoint / METADATA).stat().st_mtime))
-        say(f"Going on from {checkpoint} of {made}.")
+        say(f"Going on from {checkpoint} of {utc(int((checkpoint / METADATA).stat().st_mtime * 1000))}.")
         with one_sentence_for(checkpoint):
             read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
         # Flink deletes the checkpoint once it has a newer one.
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
     check_group(broker, options.topic, options.group_id, topic)
-    plan = make_plan(options, broker, topic, read)
+    plan = make_plan(options, broker, topic, read, by_flink=False)
     record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
     return go_on(plan, str(checkpoint), settings) if checkpoint else (plan, Recovery(settings=settings))
 
 
 def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: TopicOffsets) -> tuple[Plan, Recovery]:
-    """The plan of a run that goes on from a savepoint, which stays as it is.
-
-    Args:
-        savepoint: path or URI.
-
-    Raises: as `plan_in`.
-    """
+    """The plan of a run that goes on from a savepoint, by its path or URI, which stays as it is."""
     with one_sentence_for(savepoint):
-        sources = {uid: source.splits() for uid, source in sources_in(savepoint).items()}
+        operators = [operator for operator in operators_in(savepoint) if operator.uid.startswith(SOURCE_UID)]
+        sources = {operator.uid: operator.splits() for operator in operators}
     splits = [split for source in sources.values() for split in source]
     others = {split.topic for split in splits} - {options.topic}
     if others:
         mend = f"say --topic {min(others)}, or begin anew, without the savepoint"
         sys.exit(f"The savepoint {savepoint} is of a job that reads another topic, {min(others)}; {mend}")
-    read = {split.partition: max(split.offset, 0) for split in splits}
-    plan = make_plan(options, broker, topic, read or None, bounded_by_flink=True)  # None: made before any was found
+    read = offsets_of(splits) or None  # None: made before any was found
+    plan = make_plan(options, broker, topic, read, by_flink=True)
     usual = sources.get(SOURCE_UID)
     if plan.end is None and usual is not None and not any(split.has_end for split in usual):
         return plan, Recovery(savepoint)  # Flink restores the source, too
@@ -202,17 +244,13 @@ def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> tuple[Plan, 
 
 
 def check_state(environment: StreamExecutionEnvironment, checkpoint: str) -> None:
-    """Exit with one sentence where a pipeline cannot go on from a checkpoint, or would leave out a part of it.
-
-    Raises:
-        SystemExit: a part of the job had ended; or an operator with state, not the source, is not in the pipeline.
-    """
+    """Exit with one sentence where a pipeline cannot go on from a checkpoint, or would leave out state of it."""
     there = operator_ids(environment)
     with one_sentence_for(checkpoint):
         operators = operators_in(checkpoint)
     for operator in operators:
         if operator.has_ended:
             sys.exit(f"A part of the job had ended when {checkpoint} was made, so Flink cannot go on from there")
-        if operator.has_state and not is_source(operator) and operator.id not in there:
+        if operator.has_state and not operator.uid.startswith(SOURCE_UID) and operator.id not in there:
             lost = f"the job has no operator '{operator.uid or operator.name}' any more, whose state is in {checkpoint}"
             sys.exit(f"Going on would lose counts: {lost}; run the job as it was, or {OTHER_CHECKPOINT}")

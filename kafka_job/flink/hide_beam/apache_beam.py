@@ -1,6 +1,3 @@
-"""In the place of Apache Beam, with which PyFlink talks to Python processes.
-
-Where Python runs inside Flink's JVM there are none. PyFlink then does without Beam, and starts 1 to 2 seconds sooner.
-"""
+"""In the place of Apache Beam, with which PyFlink talks to Python processes; see kafka_job/flink/gateway.py."""
 
 raise ImportError("Beam is left out; see kafka_job/flink/gateway.py")
