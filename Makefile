@@ -28,11 +28,11 @@ plot: .venv/ready
 	@$(BIN)/python tools/plot.py
 
 test: .venv/ready
-	@# two files at a time
-	$(BIN)/python -m pytest -n 2
+	@# three files at a time: much of a test is waiting
+	$(BIN)/python -m pytest -n 3
 
 slow-test: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m 'slow and not chaos'
+	$(BIN)/python -m pytest -n 3 -m 'slow and not chaos'
 
 docs-test: .venv/ready
 	$(BIN)/python -m pytest -m docs tests/test_docs.py

@@ -139,6 +139,7 @@ def test_pyflink_uses_the_jvm_that_we_have_started(jvm: Jvm) -> None:
     assert gateway.PORT not in os.environ, "a job that this process starts would take our JVM for its own"
 
 
+@pytest.mark.slow
 def test_jvm_asks_again_and_again_whether_this_process_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is not, PythonGatewayServer ends; the tests that kill Python see that."""
     asked: list[bool] = []
