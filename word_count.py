@@ -2,7 +2,7 @@
 
     python word_count.py                                         # print the counts until Ctrl-C
     python word_count.py --output out/                           # write them to files
-    python word_count.py --output out/ --bounded                 # stop at the end that the topic has now
+    python word_count.py --output out/ --bounded                 # stop at the topic's present end
     python word_count.py --output out/ --checkpoint-dir kept/    # the same command goes on after a crash
     flink run --python word_count.py                             # the same job on a cluster
 
@@ -11,7 +11,7 @@ A row has the start of its window (UTC), a word, and its count, with tabs betwee
     2026-11-22T14:00:05Z    hello    3
 
 Two things make it fast. Lines go to Python in batches, since each call from Flink, which is Java, costs some 30
-microseconds, with one line as with 100,000. And the key is not a word but a shard, a group of words, since Flink has
+microseconds, however many lines it brings. And the key is not a word but a shard, a group of words, since Flink has
 work to do for each key. (Event time, watermark, window and key are explained in docs/tutorial.md.)
 """
 
@@ -32,8 +32,8 @@ from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
 
 SETTINGS = {  # Flink's configuration
-    "execution.checkpointing.interval": "3 s",  # files become visible, and offsets are committed, at each checkpoint
-    "pipeline.object-reuse": "true",  # no copies between steps; so no step changes what it is given
+    "execution.checkpointing.interval": "3 s",  # at each one batches go on, files become visible, offsets are committed
+    "pipeline.object-reuse": "true",  # no copies between steps; so no step may change what it is given
     "python.execution-mode": "thread",  # Python functions run inside Flink's JVM, not in processes of their own
 }
 
@@ -46,43 +46,43 @@ class Options(JobOptions):
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
-    """The picture: source, count, sink. Nothing is read before `run` executes it; the plan says where to begin."""
+    """Put the steps together. Nothing runs yet: `run` makes the plan, of what to read, calls this, and executes it."""
     lines = read_lines(environment, options, plan)  # Row(b"hello hello"), Row(b"world")
-    batches = batch_lines(lines, options.window)  # b"hello hello\nworld\n": of one window; none waits past a checkpoint
+    batches = batch_lines(lines, options.window)  # b"hello hello\nworld\n": of one window, whose end is its timestamp
     shards = count_batches(batches)  # (6, {"hello": 2}), (67, {"world": 1})
     rows = count_windows(shards, options.window)  # "2026-11-22T14:00:05Z\thello\t2\n...": all rows of a shard, one text
     write_rows(rows, options.output)
 
 
 def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> DataStream:
-    """The values of the topic's records, as rows of one field: bytes, or null for a record without a value."""
+    """The topic's values, as Rows of one field: bytes, or null. Event time is the timestamp that Kafka has of each."""
     source = KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
     source.set_topics(options.topic).set_group_id(options.group_id)
-    # The watermark, how far event time has come: to a partition's latest record, less --max-delay. The slowest decides.
+    # The watermark, how far event time has come: a partition's newest time less --max-delay. The slowest one decides.
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
-    # The plan adds the rest: offsets to begin and end at, a deserializer, a uid, when a silent partition is left out.
+    # The plan adds the rest: where to begin and end, a deserializer, a uid, an idle timeout. It also calls build().
     return plan.read(environment, source, watermarks)
+
+
+Counts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
+# The same for Flink, which has no type for a Counter: Python pickles it, as it does whatever has no type given.
+COUNTS = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
+SHARDS = 128  # no more workers than this can share the count
 
 
 def count_batches(batches: DataStream) -> KeyedStream:
     """Count the words of each batch, then bring the counts of a shard to one place."""
-    # name() is for Flink's web UI; by its uid() a checkpoint finds the state of a step again.
+    # A name() is for Flink's web UI; by its uid() a checkpoint finds the state of a step again.
     words = batches.map(split).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
     counts = words.flat_map(count_by_shard, output_type=COUNTS).name("count in batch").uid("count-by-shard")
     shards = counts.key_by(lambda pair: pair[0], key_type=Types.INT())
-    # It puts the watermark into state. A restart would forget it, and a late word would open its closed window again.
+    # Flink forgets the watermark at a restart, and late words would open closed windows again. So it is put into state.
     return keep_watermark(shards)
 
 
 def split(batch: bytes) -> list[str]:
     """The words: what is between white space. Bytes that are not UTF-8 become U+FFFD."""
     return batch.decode("utf-8", errors="replace").split()
-
-
-Counts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
-# The same for Flink, which has no type for a Counter: Python's pickle writes it down, as it does all without a type.
-COUNTS = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
-SHARDS = 128  # no more workers than this can share the count
 
 
 def count_by_shard(words: Iterable[str]) -> Iterable[Counts]:
@@ -99,23 +99,23 @@ def count_windows(shards: KeyedStream, window: int) -> DataStream:
     rows = (
         shards.window(TumblingEventTimeWindows.of(Time.seconds(window)))
         .side_output_late_data(late)
-        .reduce(add, MakeRows(), output_type=Types.STRING())
+        .reduce(add, MakeRows(), output_type=Types.STRING())  # add as batches come, MakeRows when the window closes
         .name(f"count per {window} s window")
-        .uid(f"count-in-{SHARDS}-shards")  # with another number of shards it is another state
+        .uid(f"count-in-{SHARDS}-shards")  # other shards, other state
     )
-    report_late(rows, late, lambda pair: pair[1].total())  # the number of late words is said on stderr at the end
+    report_late(rows, late, lambda pair: pair[1].total())  # their number is printed on stderr at the end
     return rows
 
 
 def add(left: Counts, right: Counts) -> Counts:
     """The counts of two batches, as one."""
-    counts = left[1].copy()  # not changed, since objects are reused, see SETTINGS
+    counts = left[1].copy()  # since left must not change: objects are reused, see SETTINGS
     counts.update(right[1])
     return left[0], counts
 
 
 class MakeRows(ProcessWindowFunction):
-    """Turns the one record that `add` has left of a window into one text of rows; `add` does not know the window."""
+    """Makes rows, as one text, of what `add` has left of a shard when its window closes. It alone knows the window."""
 
     def process(self, shard: int, context: ProcessWindowFunction.Context, added: Iterable[Counts]) -> Iterator[str]:
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(context.window().start // 1000))
@@ -126,13 +126,13 @@ class MakeRows(ProcessWindowFunction):
 def write_rows(rows: DataStream, folder: str | None) -> None:
     """Write rows to `folder`/DAY/counts-….tsv, or print them where no folder is given."""
     if not folder:
-        rows.print().set_parallelism(1).name("print").uid("print")  # with more, a number would stand before each text
+        rows.print().set_parallelism(1).name("print").uid("print")  # else a number stands before each text
         return
     sink = (
         FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
         .with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # the day of writing
         .with_output_file_config(OutputFileConfig.builder().with_part_prefix("counts").with_part_suffix(".tsv").build())
-        # Each checkpoint makes the files since the last one visible; by default they stay hidden for a minute.
+        # Files become visible at each checkpoint; by default they stay hidden for a minute.
         .with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
         .build()
     )
@@ -141,7 +141,7 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time.")
-    # What the state in a checkpoint means: a run with another text, as with other windows, exits rather than go on.
+    # Kept beside the checkpoints. A run whose text differs, as with other windows, exits rather than go on from them.
     state = f"counts per window of {options.window} s in {SHARDS} shards"
     run("word_count", build, options, state=state, settings=SETTINGS)
 
