@@ -35,7 +35,7 @@ slow-test: .venv/ready
 	$(BIN)/python -m pytest -n 3 -m 'slow and not chaos'
 
 docs-test: .venv/ready
-	$(BIN)/python -m pytest -m docs tests/test_docs.py
+	$(BIN)/python -m pytest -n 2 -m docs tests/test_docs.py
 
 chaos: .venv/ready
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) $(BIN)/python -m pytest -m chaos
@@ -59,6 +59,10 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff format
 
+# An environment knows its path; in a project that has moved it is made anew.
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(realpath .venv))
+$(shell rm -f .venv/ready)
+endif
 KAFKA_JARS := --download
 .venv/ready: pyproject.toml requirements.txt constraints.txt build-constraints.txt connectors/fetch.py tools/broker.py tools/kafka-jars.lock tools/flink_on_path.py tools/class_archive.py
 	@'$(or $(PYTHON),false)' -c '$(SUPPORTED)' 2>/dev/null || { \
@@ -75,7 +79,7 @@ KAFKA_JARS := --download
 	@$(BIN)/python tools/broker.py $(KAFKA_JARS)
 	@$(BIN)/python tools/flink_on_path.py
 	@$(BIN)/python tools/class_archive.py
-	@touch $@
+	@realpath .venv > $@
 
 lock: KAFKA_JARS := --lock  # for .venv/ready, too: jars of another version are not those that are pinned
 lock: .venv/ready

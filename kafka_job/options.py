@@ -7,19 +7,20 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+MOST = 10**9  # seconds in 31 years; a million times as much is more milliseconds than Java can count
 Options = TypeVar("Options", bound="JobOptions")
 
 
 def positive(text: str) -> int:
-    """A whole number above zero; raises ValueError for anything else."""
-    if int(text) <= 0:
+    """A whole number above zero, at most MOST; raises ValueError for anything else."""
+    if not_negative(text) == 0:
         raise ValueError
     return int(text)
 
 
 def not_negative(text: str) -> int:
-    """A whole number, zero or above; raises ValueError for anything else."""
-    if int(text) < 0:
+    """A whole number from zero to MOST; raises ValueError for anything else."""
+    if not 0 <= int(text) <= MOST:
         raise ValueError
     return int(text)
 

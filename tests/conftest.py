@@ -27,6 +27,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
+from docs import can_be_isolated
 from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for, wait_for_checkpoint_of
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
@@ -94,6 +95,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if slow and item.path.name != USAGES:
             item.add_marker("slow")
         group = "cluster" if "running_cluster" in item.fixturenames else item.path.stem
+        if item.get_closest_marker("docs") and can_be_isolated():
+            group = item.name  # a page
         item.add_marker(pytest.mark.xdist_group(group))
         weight[item.path] += 5 if slow else "new_topic" in item.fixturenames
     order = random.Random(CHAOS_SEED)
@@ -105,8 +108,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Before a worker of pytest-xdist starts: all of them share one broker."""
-    node.workerinput["broker"] = shared_broker(node.config)
+    """Before a worker of pytest-xdist starts: all of them share one broker, which pages have for themselves."""
+    if node.config.option.markexpr != "docs":
+        node.workerinput["broker"] = shared_broker(node.config)
 
 
 @functools.cache
@@ -161,14 +165,15 @@ def jvm() -> gateway.Jvm:
 class Topic:
     """A topic with a random name, and a producer for it."""
 
-    def __init__(self, bootstrap_servers: str, partitions: int) -> None:
+    def __init__(self, bootstrap_servers: str, partitions: int, **configs: str) -> None:
         self.name = f"test-{uuid.uuid4()}"
         self.bootstrap_servers = bootstrap_servers
-        self.create(partitions)
+        self.create(partitions, **configs)
 
-    def create(self, partitions: int) -> None:
+    def create(self, partitions: int, **configs: str) -> None:
         with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
-            settings = {"num_partitions": partitions, "replication_factor": 1, "configs": {"retention.ms": "-1"}}
+            configs = {"retention.ms": "-1"} | configs
+            settings = {"num_partitions": partitions, "replication_factor": 1, "configs": configs}
             admin.create_topics({self.name: settings}, wait_for_metadata=True)
 
     def has_id(self) -> bool:
@@ -220,11 +225,11 @@ class Topic:
 
 @pytest.fixture
 def new_topic(bootstrap_servers: str) -> Iterator[Callable[..., Topic]]:
-    """Makes topics with a given number of partitions (1), deleted after the test."""
+    """Makes topics with a given number of partitions (1), and configuration, deleted after the test."""
     topics: list[Topic] = []
 
-    def make(partitions: int = 1) -> Topic:
-        topics.append(Topic(bootstrap_servers, partitions))
+    def make(partitions: int = 1, **configs: str) -> Topic:
+        topics.append(Topic(bootstrap_servers, partitions, **configs))
         return topics[-1]
 
     yield make

@@ -167,7 +167,8 @@ class Terminal:
         deadline = time.monotonic() + TIMEOUT
         sorted_rows = sort_rows(expected + "\n").removesuffix("\n")
         # With its line end, which may come later than the text: it must not be taken for the start of what follows.
-        whole_lines = re.compile(pattern(sorted_rows).pattern + ("\n" if expected else ""))
+        any_end = expected.split("\n")[-1] in ("", "...")
+        whole_lines = re.compile(pattern(sorted_rows).pattern + ("" if any_end else "\n"))
         while not (found := whole_lines.match(self.printed)):
             if not self.running or time.monotonic() > deadline:
                 raise TimeoutError(f"expected:\n{expected}\nprinted:\n{self.printed}")
@@ -283,9 +284,14 @@ def run_page(page: Path, keep_going: bool = False) -> list[str]:
     return faults
 
 
+def can_be_isolated() -> bool:
+    """Whether the machine lets us have a network of our own."""
+    return bool(shutil.which(ISOLATED[0])) and subprocess.run([*ISOLATED, "true"], capture_output=True).returncode == 0
+
+
 def isolate() -> None:
-    """Go on in a network of our own, where the machine lets us have one."""
-    if "DOCS_ISOLATED" not in os.environ and subprocess.run([*ISOLATED, "true"], capture_output=True).returncode == 0:
+    """Go on in a network of our own, where that can be had."""
+    if "DOCS_ISOLATED" not in os.environ and can_be_isolated():
         os.environ["DOCS_ISOLATED"] = "1"
         # Its first process, which takes over those whose parents have ended, must notice when they end: bash does.
         os.execvp(ISOLATED[0], [*ISOLATED, "bash", "-c", '"$0" "$@"; exit $?', sys.executable, *sys.argv])

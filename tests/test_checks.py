@@ -111,6 +111,12 @@ listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain
         )
 
 
+@pytest.mark.parametrize("topic", ["a,b", "input.*", "a b"])
+def test_what_is_no_name_of_a_topic(topic: str, bootstrap_servers: str, start_job: Callable[..., Job]) -> None:
+    said = complaint(start_job("--bootstrap-servers", bootstrap_servers, "--topic", topic))
+    assert said == f"{topic} cannot be the name of a topic, of which a job reads one; mend --topic"
+
+
 def test_output_that_cannot_be_written(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
     said = complaint(start_job(*new_topic().arguments(), "--output", "/dev/null/out"))
     assert said == "Cannot write to /dev/null/out: Not a directory; choose another folder: --output PATH"

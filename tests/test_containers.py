@@ -341,7 +341,8 @@ def test_the_image_has_what_a_job_needs_and_no_more(image: Image, project: Proje
     assert output("touch word_count.py /opt/venv/x || echo refused") == ["refused"]
     assert output("touch /data/x && echo allowed") == ["allowed"]
     assert output("python -c 'import find_libpython; print(find_libpython.find_libpython())'") != ["None"]
-    assert output("ls connectors") == ["fetch.py", fetch.jar_path().name]
+    jars = [fetch.jar_path(coordinates=coordinates).name for coordinates in fetch.SHA256]
+    assert output("ls connectors") == sorted(["fetch.py", *jars])
     assert output(f"ls {ROOT}") == [], "the container sees the repository"
     found = container.execute("python", "-c", PACKAGES).stdout.splitlines()
     installed = {normalized(name): version for name, version in map(str.split, found)}

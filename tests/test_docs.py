@@ -90,7 +90,7 @@ def test_what_a_page_shows_is_compared() -> None:
 @pytest.mark.docs
 @pytest.mark.parametrize("page", CONSOLE_PAGES, ids=name_of)
 def test_commands_of_the_page(page: Path) -> None:
-    """In a copy of the repository, with an empty home; see docs.py."""
+    """In a copy of the repository, with an empty home; see docs.py. Two at a time, where each has its own ports."""
     command = [sys.executable, ROOT / "tests" / "docs.py", page]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert ended.returncode == 0, ended.stdout

@@ -172,6 +172,7 @@ def test_folders_are_made_where_they_are_used(tmp_path: Path) -> None:
     [
         (["--unknown"], "unrecognized arguments: --unknown"),
         (["--max-delay", "-1"], "argument --max-delay: invalid not_negative value: '-1'"),
+        (["--max-delay", "9999999999999999"], "invalid not_negative value: '9999999999999999'"),
         (["--idle-timeout", "soon"], "argument --idle-timeout: invalid not_negative value: 'soon'"),
         (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
         (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),

@@ -94,7 +94,7 @@ def with_requirements(packages: set[str]) -> set[str]:
 def test_connector_is_for_this_flink() -> None:
     _, _, version = fetch.CONNECTOR.split(":")
     assert version.rpartition("-")[2] == requirements["apache-flink"].rpartition(".")[0]
-    fetch.verify(fetch.jar_path())
+    fetch.verify(fetch.jar_path(), fetch.SHA256[fetch.CONNECTOR])
     assert find_connector() == fetch.jar_path()
 
 

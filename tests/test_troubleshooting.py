@@ -204,7 +204,7 @@ def test_no_network_for_the_connector(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def unreachable(coordinates: str, folder: Path) -> Path:
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr(fetch, "jar_path", lambda folder: tmp_path / "connector.jar")
+    monkeypatch.setattr(fetch, "jar_path", lambda folder, coordinates: tmp_path / "connector.jar")
     monkeypatch.setattr(fetch, "download", unreachable)
     said = rf"^Cannot download {fetch.CONNECTOR}: Network is unreachable\. Check the network, then run: python"
     with pytest.raises(SystemExit, match=said):

@@ -10,7 +10,7 @@ from another one.
 import sys
 from pathlib import Path
 
-from broker import Broker, data_folder, end_on_sigterm, free_port, running
+from broker import Broker, data_folder, end_on_signals, free_port, running
 
 # Properties that come later in the file win over those of the plain broker.
 PROPERTIES = """
@@ -37,6 +37,6 @@ class TwoListeners(Broker):
 
 
 if __name__ == "__main__":
-    end_on_sigterm()
+    end_on_signals()
     with data_folder(None) as data, running(TwoListeners(data, *sys.argv[1:])) as broker:
         broker.wait()

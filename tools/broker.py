@@ -335,9 +335,11 @@ def activate() -> str:
     return "  source .venv/bin/activate\n" if Path(sys.prefix) == ROOT / ".venv" else ""
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM unwind the stack, so that every `with` block cleans up, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+def end_on_signals() -> None:
+    """Let SIGTERM, and SIGHUP of a closed terminal, unwind the stack, so that every `with` block cleans up."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def main() -> None:
@@ -347,7 +349,7 @@ def main() -> None:
     parser.add_argument("--download", action="store_true", help="only bring Kafka's jars, for a later start")
     parser.add_argument("--lock", action="store_true", help=f"only download Kafka's jars anew, and write {LOCK.name}")
     arguments = parser.parse_args()
-    end_on_sigterm()
+    end_on_signals()
     try:
         if arguments.download or arguments.lock:
             print(f"Kafka broker: {lock_jars() if arguments.lock else kafka_jars()}")

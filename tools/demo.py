@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from broker import PORT, TOPIC, BrokerError, create_topic, embedded_broker, end_on_sigterm, is_kafka, is_listening
+from broker import PORT, TOPIC, BrokerError, create_topic, embedded_broker, end_on_signals, is_kafka, is_listening
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = Path(__file__).with_name("sample.txt")
@@ -147,7 +147,7 @@ def run_live(seconds: float) -> None:
 
 
 def main() -> None:
-    end_on_sigterm()
+    end_on_signals()
     try:
         with broker_on_default_port() as address:
             if create_topic(address, TOPIC):

@@ -16,6 +16,10 @@ COMMANDS = ("flink", "start-cluster.sh", "stop-cluster.sh")
 SCRIPT = """\
 #!/usr/bin/env bash
 # Written by tools/flink_on_path.py.
+case "{flink}" in *" "*)
+  echo "Flink's scripts do not work in a folder whose path has a space; move the project, then run: make" >&2
+  exit 1 ;;
+esac
 case "$(sed -n 's/^JAVA_VERSION="\\([0-9]*\\).*/\\1/p' "$JAVA_HOME/release" 2>/dev/null)" in
   11 | 17 | 21) ;;
   *) export JAVA_HOME="{java_home}" ;;
@@ -23,7 +27,9 @@ esac
 export PATH="{bin}:$PATH"  # Flink takes the first 'python' there
 # Flink's default is /tmp, where others could say which processes stop-cluster.sh ends.
 export FLINK_PID_DIR="${{FLINK_PID_DIR:-{log}}}"
-# Java 17 prints in the encoding of the locale: 'wörld' would be 'w?rld' where that is not UTF-8.
+# In a locale without UTF-8 Java 17 finds no file whose name is not ASCII, and prints 'w?rld' for 'wörld'.
+export LC_ALL=C.UTF-8
+export no_proxy="${{no_proxy:+$no_proxy,}}localhost,127.0.0.1"  # for Python in processes of its own
 export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
 exec "{flink}/{command}" "$@" {redirection}
 """

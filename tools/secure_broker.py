@@ -41,7 +41,7 @@ from broker import (
     activate,
     create_topic,
     data_folder,
-    end_on_sigterm,
+    end_on_signals,
     free_port,
     is_kafka,
     is_listening,
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="for what clients need (default: %(default)s)")
     arguments = parser.parse_args()
     ports = (arguments.port, arguments.port + 1)
-    end_on_sigterm()
+    end_on_signals()
     try:
         for port in ports:
             if is_listening(port):

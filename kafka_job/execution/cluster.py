@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
+from kafka_job.flink.connector import java_class
 from kafka_job.flink.running import get_json
 from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
 from kafka_job.pipeline.ends import Plan
@@ -65,6 +66,7 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
 def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitStack) -> tuple[Plan, Recovery]:
     """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it."""
     options, savepoint = job.options, configuration.get(SAVEPOINT)
+    check_cluster(configuration)
     if options.checkpoint_dir:
         refuse_beside_folder(job, configuration)
         folder = Path(options.checkpoint_dir).resolve()
@@ -78,6 +80,29 @@ def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitSta
     else:
         plan, recovery = make_plan(options, job.broker, topic, None, by_flink=True), Recovery()
     return plan, replace(recovery, settings={**recovery.settings, **place})
+
+
+def rest_api(configuration: Mapping[str, str]) -> str:
+    """Where the cluster of 'flink run' answers, as `flink` itself finds it."""
+    address = configuration.get("rest.address", configuration.get("jobmanager.rpc.address", "localhost"))
+    return f"{address}:{configuration.get('rest.port', 8081)}"
+
+
+def check_cluster(configuration: Mapping[str, str]) -> None:
+    """Exit with one sentence where no cluster answers; say where it has too few slots."""
+    lost = [argument for argument in sys.argv[1:] if "?" in argument]
+    if lost and java_class("java.lang.System").getProperty("sun.jnu.encoding") != "UTF-8":
+        sys.exit(f"Java knows only ASCII in this locale, and has taken {lost[0]}; run: export LC_ALL=C.UTF-8")
+    hidden = {"high-availability.type", "high-availability"} & configuration.keys()  # it may be another JobManager
+    if configuration.get("execution.target") != "remote" or hidden or "security.ssl.rest.enabled" in configuration:
+        return
+    where = rest_api(configuration)
+    try:
+        slots = get_json(f"http://{where}/overview")["slots-total"]
+    except OSError:
+        sys.exit(f"No Flink cluster answers on {where}; start one: start-cluster.sh (or: flink run -m HOST:PORT)")
+    if (needed := int(configuration.get("parallelism.default", 1))) > slots:
+        say(f"The job needs {needed} slots, the cluster has {slots}; it waits for more. (Or: flink run -p {slots})")
 
 
 def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
@@ -122,11 +147,11 @@ def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     configured = configuration
     if configuration.get("execution.target") == "remote":
         with contextlib.suppress(OSError):  # no cluster is there: Flink says so when the job is submitted
-            found = get_json(f"http://{address}:{configuration.get('rest.port', 8081)}/jobmanager/config")
+            found = get_json(f"http://{rest_api(configuration)}/jobmanager/config")
             configured = {setting["key"]: setting["value"] for setting in found} | configuration
     if {DIRECTORY, OLD_DIRECTORY} & configured.keys():
         # By default Flink deletes the last checkpoint of a job that has failed for good, or was cancelled.
-        return {} if RETENTION in configured else {RETENTION: "RETAIN_ON_CANCELLATION"}
+        return {RETENTION: configured.get(RETENTION, "RETAIN_ON_CANCELLATION")}  # Flink looks for it in the job's own
     address = configuration.get("kubernetes.cluster-id") or address
     if address not in ("localhost", "127.0.0.1", "::1"):
         name = f"a folder that all its machines see: flink run -D {DIRECTORY}=URI (or in its config.yaml)"

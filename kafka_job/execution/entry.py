@@ -73,7 +73,10 @@ def run(
         is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
         live = options.live and not on_cluster and is_terminal
         if not options.rows_go_to() and not live:
-            print("Printing result to stdout. Use --output to specify output path.", flush=True)
+            try:
+                print("Printing result to stdout. Use --output to specify output path.", flush=True)
+            except OSError as error:
+                sys.exit(gateway.stdout_is_gone(error))
         if on_cluster:
             submit(job, configuration)
         else:

@@ -13,12 +13,13 @@ from pathlib import Path
 from types import FrameType
 
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
+from kafka_job.execution.watch import Watch
 from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
 from kafka_job.pipeline.ends import Plan
-from kafka_job.resume.plans import checkpoint_offsets, newest_checkpoint, plan_in, taken
+from kafka_job.resume.plans import checkpoint_offsets, newest_checkpoint, plan_in, record_start, taken
 from kafka_job.terminal import say
 
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -70,7 +71,8 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
             yield
             return
-        handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+        handlers = {number: signal.signal(number, self._on_signal) for number in heeded}
         try:
             yield
         finally:
@@ -98,22 +100,29 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         from kafka_job.execution.live import LiveTable  # only here: other runs do without the time that it takes
 
         table = LiveTable(jvm)
-    jvm.stdout.hand_on = table.read if table else to_stdout
+    jvm.stdout.hand_on, jvm.stdout.failure = table.read if table else to_stdout, None
     kept = checkpoint_folder(options.checkpoint_dir, stop)
     with stop.on_signals(), kept as folder, said_in_one_sentence(), taken(folder):
         plan, recovery = plan_in(folder, options, job.broker, job.state, on_cluster=False)
         stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
+        watch = Watch(running, jvm, folder, options.output, plan)
         with contextlib.suppress(Py4JJavaError):  # it has ended already
             say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
         try:
             with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
-                all_read = wait_for_end(running, plan, stop)
+                all_read = wait_for_end(running, plan, stop, watch)
                 leave_open = options.no_drain and not all_read
-                savepoint = flink.stop_with_savepoint(running, folder, drain=not leave_open)
+                savepoint = flink.stop_with_savepoint(running, folder, not leave_open, watch.look)
+                watch.note(savepoint)
         finally:
             with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
                 flink.crash(running)
                 jvm.wait_for_output()
+        if jvm.stdout.failure and not recovery.checkpoint:  # all is over, and not all is printed: begin anew
+            shutil.rmtree(savepoint.removeprefix("file:"))
+            record_start(folder, plan.start, None)
+            commit(job, plan.start)
+        watch.check_stdout()
         commit(job, plan.start | checkpoint_offsets(savepoint, plan.topic))
         if not all_read:
             windows = f"in {savepoint.removeprefix('file:')}" if leave_open else "written"
@@ -141,7 +150,7 @@ def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
+def wait_for_end(running: JobClient, plan: Plan, stop: Stop, watch: Watch) -> bool:
     """Wait until a plan with an end has read all, or until a stop is requested; whether it has read all.
 
     Where Flink ends a bounded job by itself, it leaves no state to go on from. So for Flink no source has an end, and
@@ -152,6 +161,7 @@ def wait_for_end(running: JobClient, plan: Plan, stop: Stop) -> bool:
     while not stop.wait(0.05):
         if flink.has_ended(running):
             sys.exit(flink.STOPPED_BY_OTHERS)
+        watch.look()
         now = time.monotonic()
         if plan.end is None or now < next_look:
             continue

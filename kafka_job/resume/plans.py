@@ -119,7 +119,10 @@ def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> O
     file = folder / "start.json"
     if not file.exists():
         return {} if checkpoint else None
-    noted = json.loads(file.read_text())
+    try:
+        noted = json.loads(file.read_text())
+    except ValueError:
+        sys.exit(f"{file} is damaged, which says where the last run has begun; {OTHER_FOLDER}")
     if not checkpoint and (on_cluster or noted["after"]):
         elsewhere = "if it was stopped with a savepoint elsewhere, go on from that one: flink run -s SAVEPOINT"
         sys.exit(f"The last run with {folder} has left no checkpoint there; {elsewhere}; else {OTHER_FOLDER}")

@@ -1,0 +1,80 @@
+"""What goes wrong while a local run goes on, said as soon as it is seen: Flink itself would only log it."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from kafka_job.flink import running as flink
+from kafka_job.flink.gateway import Jvm, log_file, stdout_is_gone
+from kafka_job.pipeline.ends import Plan, utc
+from kafka_job.resume.plans import newest_checkpoint, record_start
+from kafka_job.terminal import say
+
+from py4j.protocol import Py4JJavaError
+from pyflink.common import JobClient
+
+ASK = 5.0  # seconds between two questions to Flink
+LITTLE = 100 * 2**20  # bytes that are left on a disk
+
+
+class Watch:
+    """Looks after one job."""
+
+    def __init__(self, running: JobClient, jvm: Jvm, folder: Path, output: str | None, plan: Plan) -> None:
+        """`folder`: of its checkpoints. `output`: that of its rows, where they go to files."""
+        self.running, self.jvm, self.folder, self.plan = running, jvm, folder, plan
+        self.folders = [folder, *([Path(output.removeprefix("file://"))] if output and "://" not in output[7:] else [])]
+        self.asked = time.monotonic()
+        self.has_checkpoint = False
+        self.failed = 0  # when the newest failure was that is known, in milliseconds since the epoch
+
+    def look(self) -> None:
+        """Say what is new; exits with one sentence where the run cannot go on."""
+        self.check_stdout()
+        if time.monotonic() < self.asked + ASK:
+            return
+        self.asked = time.monotonic()
+        if not self.has_checkpoint and (newest := newest_checkpoint(self.folder)):
+            self.note(str(newest))
+        try:
+            if not flink.has_task_manager(self.running):
+                sys.exit(f"The part of Flink that runs the job has ended. All of Flink's log is in {log_file()}")
+            self.say_failures()
+        except (OSError, LookupError, Py4JJavaError):  # it starts, or has ended
+            return
+
+    def check_stdout(self) -> None:
+        """Exit with one sentence where rows could not be printed."""
+        if self.jvm.stdout.failure:
+            sys.exit(stdout_is_gone(self.jvm.stdout.failure))
+
+    def note(self, checkpoint: str) -> None:
+        """Note that there was a checkpoint: a next run that finds none must not begin anew."""
+        record_start(self.folder, self.plan.start, checkpoint)
+        self.has_checkpoint = True
+
+    def say_failures(self) -> None:
+        """Say why a checkpoint has failed, or the job, which goes on from its last checkpoint."""
+        url = flink.job_url(self.running)
+        latest = flink.get_json(f"{url}/checkpoints")["latest"]
+        failures = flink.get_json(f"{url}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
+        found = {one["timestamp"]: flink.why_it_failed(one["stacktrace"]).partition("\n\tat ")[0] for one in failures}
+        if latest["failed"]:
+            found[latest["failed"]["failure_timestamp"]] = latest["failed"]["failure_message"]
+        last = latest["completed"]
+        good = f"of {utc(last['trigger_timestamp'])}" if last else "none yet"
+        new = [timestamp for timestamp in found if timestamp > self.failed]
+        if new:  # the first one is the cause of the others
+            why = found[min(new)] + "".join(map(state_of, self.folders))
+            say(f"Flink tries again (newest checkpoint: {good}): {why}")
+            self.failed = max(new)
+
+
+def state_of(folder: Path) -> str:
+    """In words, what is wrong with a folder that Flink writes to: nothing, most often."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return f" ({folder}: {error.strerror})"
+    return f" (disk of {folder}: {free // 1024:,} kB are left)" if free < LITTLE else ""

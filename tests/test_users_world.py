@@ -1,0 +1,280 @@
+"""Where the program meets a machine that is no test bench, and Kafka as others write it: codecs, locales, disks.
+
+What is wrong is said in one sentence, and nothing is lost without a word.
+"""
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from kafka_job import Stop
+from kafka_job.execution import watch
+from kafka_job.flink import gateway
+from kafka_job.flink.running import get_json, why_it_failed
+
+import pytest
+
+from broker import end_on_signals
+from conftest import PYFLINK, Cluster, Finished, Job, Topic
+from support import ROOT, SCRIPT, START, checkpoints, expected_counts, lines, parse_rows, random_lines, read_files
+from test_cluster import job_id
+from test_local_run import PRINTING
+from test_travel import NAMESPACE
+
+DISK = "mount -t tmpfs -o {options} tmpfs {folder}; "
+THROUGH = [*NAMESPACE, "sh", "-c"]
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether this machine lets us mount something in a namespace of our own."""
+    probe = [*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", str(folder)]
+    return bool(shutil.which("unshare")) and subprocess.run(probe, capture_output=True).returncode == 0
+
+
+def with_disk(folder: Path, options: str) -> list[str]:
+    """The command that runs another one with a disk in a folder."""
+    if not can_mount(folder):
+        pytest.skip("no user namespaces here, so no disk of our own")
+    return [*THROUGH, DISK.format(options=options, folder=folder) + 'exec "$@"', "sh"]
+
+
+# --- Codecs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "codec", ["snappy", "zstd", *(pytest.param(codec, marks=pytest.mark.slow) for codec in ("gzip", "lz4"))]
+)
+def test_codecs(codec: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Here it is the topic's: the broker compresses, and the job reads."""
+    topic = new_topic(**{"compression.type": codec})
+    records = topic.produce(random_lines(1, 200, partitions=1))
+    ended = start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")).wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
+def test_codec_on_a_cluster(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """Twice: each job loads its native code anew."""
+    topic = new_topic(**{"compression.type": "zstd"})
+    records = topic.produce(random_lines(1, 200, partitions=1))
+    for output in (tmp_path / "first", tmp_path / "second"):
+        run = ["--python", SCRIPT, "--bounded", "--start", "earliest", "--output", str(output), *topic.arguments()]
+        job_id(cluster.flink("run", *run))
+        assert read_files(output) == expected_counts(records)
+
+
+@pytest.mark.parametrize("codec", ["snappy", "zstd"])
+def test_codec_where_nothing_in_tmp_may_be_run(
+    codec: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """In a process of its own, for its /tmp."""
+    topic = new_topic(**{"compression.type": codec})
+    records = topic.produce(random_lines(1, 200, partitions=1))
+    through = with_disk(Path("/tmp"), "noexec")
+    ended = start_process(*topic.arguments(), "--bounded", through=through).wait()
+    assert ended.code == 0, ended.stderr
+    assert parse_rows(ended.stdout.removeprefix(PRINTING)) == expected_counts(records)
+
+
+# --- Locales --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("locale", ["C", "xx_XX.never-generated"])
+def test_names_that_are_not_ascii(
+    locale: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """In processes of their own, for their locale. The second run goes on from what the first one has left."""
+    topic = new_topic()
+    records = topic.produce(lines(*["слово"] * 5, "wörld"))
+    output, folder = tmp_path / "zählung", tmp_path / "контроль"
+    arguments = [*topic.arguments(), "--group-id", "группа", "--output", str(output), "--checkpoint-dir", str(folder)]
+    assert start_process(*arguments, "--bounded", LC_ALL=locale).wait().code == 0
+    assert checkpoints(folder)
+    records += topic.produce(lines("next", start=START + 60_000))
+    ended = start_process(*arguments, "--bounded", LC_ALL=locale).wait()
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.startswith(f"Going on from {folder}/")
+    assert read_files(output) == expected_counts(records)
+
+
+def test_names_that_are_not_ascii_under_flink_run(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """By our `flink`, whatever the locale; by Flink's own, which has lost them, it is said."""
+    topic = new_topic()
+    records = topic.produce(lines("wörld"))
+    run = ["run", "--python", SCRIPT, "--bounded", "--output", str(tmp_path / "zählung"), *topic.arguments()]
+    ended = subprocess.run(["flink", *run], env=cluster.env | {"LC_ALL": "C"}, capture_output=True, text=True)
+    job_id(Finished(ended.returncode, ended.stdout, ended.stderr))
+    assert read_files(tmp_path / "zählung") == expected_counts(records)
+
+    env = cluster.env | {"LC_ALL": "C", "JAVA_HOME": str(gateway.find_java())}
+    ended = subprocess.run([PYFLINK / "bin" / "flink", *run], env=env, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert "run: export LC_ALL=C.UTF-8" in ended.stdout
+
+
+# --- Disks, and streams that are gone ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pipe", "why"), [("> /dev/full", "No space left on device"), ("| head -1", "Broken pipe")], ids=["full", "head"]
+)
+def test_rows_that_cannot_be_printed(
+    pipe: str, why: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job]
+) -> None:
+    """They come again in the next run. In a process of its own, for its stdout."""
+    topic = new_topic()
+    records = topic.produce(random_lines(1, 2_000, partitions=1))
+    shell = ["bash", "-o", "pipefail", "-c", f'"$@" {pipe}', "bash"]
+    ended = start_process(*topic.arguments(), through=shell).wait()
+    assert ended.code == 1
+    assert f"Cannot write to stdout: {why}; rows that are not there do not count as written\n" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    folder = ["--checkpoint-dir", ended.stderr.split()[-1]] if "--checkpoint-dir" in ended.stderr else []
+    ended = start_process(*topic.arguments(), "--bounded", *folder).wait()
+    assert ended.code == 0, ended.stderr
+    assert parse_rows(ended.stdout.removeprefix(PRINTING)) == expected_counts(records)
+
+
+def test_a_full_disk_is_said(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """In a process of its own, for its disk."""
+    topic = new_topic()
+    topic.produce(lines(*[" ".join(f"{number}-{word}" for word in range(2_000)) for number in range(50)], every=10))
+    through = with_disk(tmp_path, "size=300k")
+    arguments = ["--output", "/tmp/never", "--window", "100000", "--checkpoint-dir", str(tmp_path / "kept")]
+    job = start_process(*topic.arguments(), *arguments, through=through)
+    said = f" (disk of {tmp_path / 'kept'}: "
+    job.until(lambda: said in job.stderr.read_text("utf-8"), "the reason", 60)
+    assert "\nFlink tries again (newest checkpoint: " in job.stderr.read_text("utf-8")
+
+
+def test_what_is_wrong_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watch.state_of(tmp_path / "gone") == f" ({tmp_path / 'gone'}: No such file or directory)"
+    monkeypatch.setattr(watch, "LITTLE", 2**60)
+    assert watch.state_of(tmp_path).endswith(" kB are left)")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_a_folder_of_checkpoints_that_somebody_has_cleaned(
+    damage: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The same command does not begin anew, which would write all rows again."""
+    topic = new_topic()
+    topic.produce(lines("a", "b", every=10_000))
+    folder = tmp_path / "kept"
+    arguments = [*topic.arguments(), "--output", str(tmp_path / "out"), "--checkpoint-dir", str(folder)]
+    job = start_job(*arguments)
+
+    def is_noted() -> bool:
+        return bool(checkpoints(folder)) and json.loads((folder / "start.json").read_text())["after"] is not None
+
+    job.until(is_noted, "the note that there was a checkpoint")
+    job.end()
+    if damage == "gone":
+        for checkpoint in checkpoints(folder):
+            shutil.rmtree(checkpoint)
+        said = f"The last run with {folder} has left no checkpoint there"
+    else:
+        (folder / "start.json").write_text('{"start": {')
+        said = f"{folder}/start.json is damaged"
+    ended = start_job(*arguments, "--bounded").wait()
+    assert ended.code == 1
+    assert ended.stderr.startswith(said), ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+# --- Proxies, signals, clusters ---------------------------------------------------------------------------------------
+
+
+def test_flink_is_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the proxy that a company has; nor does gRPC, between Java and Python processes."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"[1]")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("localhost", 0), Answer) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setenv("http_proxy", "http://localhost:1")
+        assert get_json(f"http://localhost:{server.server_port}/") == [1]
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert gateway.environment(has_python=False)["no_proxy"] == "example.org,localhost,127.0.0.1"
+
+
+def test_process_mode_behind_a_proxy(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """In a process of its own, for its environment."""
+    topic = new_topic()
+    records = topic.produce(random_lines(1, 100, partitions=1))
+    (tmp_path / "find_libpython.py").write_text("def find_libpython(): return None")
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://localhost:1")
+    arguments = [*topic.arguments(), "--bounded", "--output", str(tmp_path / "out")]
+    ended = start_process(*arguments, PYTHONPATH=str(tmp_path), **proxies).wait()
+    assert ended.code == 0, ended.stderr
+    assert read_files(tmp_path / "out") == expected_counts(records)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As nohup has it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        end_on_signals()
+        with Stop().on_signals():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_no_cluster(tmp_path: Path, new_topic: Callable[..., Topic]) -> None:
+    """It is said before anything is noted in a folder, so the same command does it once a cluster is up."""
+    cluster = Cluster(tmp_path)
+    folder = tmp_path / "kept"
+    ended = cluster.flink("run", "--python", SCRIPT, "--checkpoint-dir", str(folder), *new_topic().arguments())
+    assert ended.code != 0
+    assert f"No Flink cluster answers on localhost:{cluster.rest_port}; start one: start-cluster.sh" in ended.stdout
+    assert not (folder / "start.json").exists()
+
+
+def test_too_few_slots(cluster: Cluster, new_topic: Callable[..., Topic]) -> None:
+    run = ["--python", SCRIPT, *new_topic().arguments()]
+    ended = cluster.flink("run", "--detached", "-p", "7", *run)
+    assert "The job needs 7 slots, the cluster has 3; it waits for more. (Or: flink run -p 3)\n" in ended.stdout
+
+
+def test_messages_of_several_lines() -> None:
+    """Of a Python error all lines are shown, and where it was raised."""
+    java = """Caused by: pemja.core.PythonException: <class 'ValueError'>: first
+second
+\tat /job/my_job.split(my_job.py:7)
+\tat pemja.core.object.PyIterator.next(Native Method)"""
+    assert why_it_failed(java).endswith('File "/job/my_job.py", line 7, in split\nValueError: first\nsecond')
+
+
+def test_log_of_a_user_who_may_not_write_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLINK_LOG_DIR", raising=False)
+    assert Path(gateway.log_file()).parent == PYFLINK / "log"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert Path(gateway.log_file()).parent == Path(gateway.tempfile.gettempdir())
+
+
+def test_a_project_that_has_moved_is_set_up_again() -> None:
+    """Its environment has its old path in many places; `make` notices."""
+    assert (ROOT / ".venv" / "ready").read_text().strip() == str((ROOT / ".venv").resolve())
