@@ -36,7 +36,9 @@ from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
 from kafka_job.flink.operators import number_steps_anew, raw_values, source_of, values_of_query
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
+from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import closed_connections
+from kafka_job.pipeline.ends import Plan
 from kafka_job.pipeline.steps import keep_watermark, report
 from kafka_job.resume.plans import checkpoint_settings
 
@@ -46,6 +48,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import JobClient, Time, Types, WatermarkStrategy
 from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 from pyflink.datastream.window import TumblingEventTimeWindows
 from pyflink.java_gateway import Watchdog, get_gateway
@@ -345,6 +348,14 @@ def test_partitions_of_the_connectors_source() -> None:
     serializer = java_class(f"{CONNECTOR}.split.KafkaPartitionSplitSerializer")()
     again = serializer.deserialize(serializer.getVersion(), serializer.serialize(partition_split(3, 7, 9)))
     assert split_of(again) == Split("input", 3, 7, has_end=True)
+
+
+def test_a_source_may_not_leave_records_out() -> None:
+    plan = Plan(Broker("localhost:1"), "input", start={0: 3})
+    builder = KafkaSource.builder().set_bootstrap_servers("localhost:1").set_topics("input").set_group_id("any")
+    environment = create_environment({})
+    source = plan.read(environment, builder, WatermarkStrategy.no_watermarks())._j_data_stream.getTransformation()
+    assert private(source.getSource(), "props").getProperty("auto.offset.reset") == "none"
 
 
 def test_state_of_the_connectors_enumerator() -> None:

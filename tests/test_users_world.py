@@ -6,6 +6,7 @@ What is wrong is said in one sentence, and nothing is lost without a word.
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from kafka_job.flink import gateway
 from kafka_job.flink.running import get_json, why_it_failed
 
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
 
 from broker import end_on_signals
 from conftest import PYFLINK, Cluster, Finished, Job, Topic
@@ -192,6 +194,33 @@ def test_a_folder_of_checkpoints_that_somebody_has_cleaned(
     assert ended.stderr.count("\n") == 1
 
 
+def test_records_that_are_deleted_while_a_job_is_behind(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The run ends with a sentence, and the next one says how many are missing, and goes on behind them."""
+    topic = new_topic()
+    before = topic.produce(lines(*["x" * 1_000] * 20_000, every=1))
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "kept")]
+    job = start_job(*arguments, slow=True)
+    job.until(lambda: checkpoints(tmp_path / "kept"), "a checkpoint")
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap_servers) as admin:
+        admin.delete_records({TopicPartition(topic.name, 0): 20_000})
+    after = topic.produce(lines("after", start=START + 60_000))
+    ended = job.wait()
+    assert ended.code == 1
+    assert (
+        "\nThe topic's retention has deleted records that were not read yet; the same command goes on" in ended.stderr
+    )
+
+    ended = start_job(*arguments, "--bounded").wait()
+    assert ended.code == 0, ended.stderr
+    said = re.search(r"^(\d+) records are missing: the topic's retention", ended.stderr, re.MULTILINE)
+    rows = read_files(output)
+    assert sum(rows.values()) + int(said[1]) == len(before) + len(after)
+    assert rows.items() >= expected_counts(after).items()
+
+
 # --- Proxies, signals, clusters ---------------------------------------------------------------------------------------
 
 
@@ -243,6 +272,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
             signal.signal(number, handler)
 
 
+@pytest.mark.slow
 def test_no_cluster(tmp_path: Path, new_topic: Callable[..., Topic]) -> None:
     """It is said before anything is noted in a folder, so the same command does it once a cluster is up."""
     cluster = Cluster(tmp_path)

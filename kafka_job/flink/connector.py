@@ -1,7 +1,7 @@
 """Java's classes, by way of PyFlink's connection to the JVM; and the Kafka connector, with Kafka's own client in Java.
 
 Leans on: get_gateway; the names of Kafka's classes in the connector's jar, and of the package of its source; private
-fields of AdminClient. Whoever calls `private` leans on a field that its class does not promise.
+fields of AdminClient and KafkaSource. Whoever calls `private` leans on a field that its class does not promise.
 """
 
 import functools
@@ -13,6 +13,7 @@ from typing import Any
 from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
+from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.java_gateway import get_gateway
 from pyflink.version import __version__ as FLINK_VERSION
 
@@ -75,6 +76,12 @@ def private(java: JavaObject, *names: str) -> JavaObject:
 def kafka_class(name: str) -> Any:
     """One of Kafka's Java classes, as the connector has it. `name`: what follows org.apache.kafka."""
     return java_class(f"{SHADED}org.apache.kafka.{name}")
+
+
+def without_gaps(source: KafkaSource) -> KafkaSource:
+    """A source that fails where the records that come next are gone; Flink has it leave them out, and says nothing."""
+    private(source.get_java_function(), "props").setProperty("auto.offset.reset", "none")
+    return source
 
 
 def known_brokers(admin: JavaObject) -> list[tuple[str, int]]:

@@ -124,15 +124,17 @@ def crash(running: JobClient) -> None:
 def why_it_failed(java: str) -> str:
     """The cause of a failure, from what Java says of it: a Python traceback, or else a sentence."""
     causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
-    return error_in_thread(java) or error_in_process(java) or no_longer_let_in(causes) or (causes or [java])[-1]
+    return error_in_thread(java) or error_in_process(java) or kafka_refuses(causes) or (causes or [java])[-1]
 
 
-def no_longer_let_in(causes: list[str]) -> str | None:
-    """That a broker refuses what it has granted before, as after a change of password; None where it does not."""
+def kafka_refuses(causes: list[str]) -> str | None:
+    """What a broker no longer gives that it has given before; None where it does."""
     refused = re.compile(r"\S+\.kafka\.common\.errors\.\w+(?:Authentication|Authorization)Exception: (.*)")
     for why in filter(None, map(refused.match, causes)):
         mend = "mend its rights, what has changed, or --kafka-config; then the same command goes on"
         return f"The broker does not let this client in, or not any more ({why[1]}); {mend}"
+    if any("OffsetOutOfRangeException" in why for why in causes):
+        return "The topic's retention has deleted records that were not read yet; the same command goes on behind them"
     return None
 
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from kafka_job.flink.connector import without_gaps
 from kafka_job.flink.operators import raw_values
 from kafka_job.kafka.broker import Broker, Offsets
 from kafka_job.kafka.config import set_properties
@@ -41,7 +42,7 @@ class Plan:
         self._configure(source)
         if self.idle_timeout:
             watermarks = watermarks.with_idleness(Duration.of_seconds(self.idle_timeout))
-        lines = environment.from_source(source.build(), watermarks, f"Kafka topic {self.topic}")
+        lines = environment.from_source(without_gaps(source.build()), watermarks, f"Kafka topic {self.topic}")
         return lines.uid(self.source_uid)
 
     def _configure(self, source: kafka.KafkaSourceBuilder) -> None:

@@ -168,7 +168,7 @@ def make_plan(options: JobOptions, broker: Broker, topic: TopicOffsets, read: Of
         start = dict.fromkeys(topic.first, 0) | read
         anew = "choose another folder: --checkpoint-dir DIR (after -s: leave it out)"
         check_start(start, topic, "the checkpoint", anew)
-    plan = Plan(broker, options.topic, start)
+    plan = Plan(broker, options.topic, {number: max(offset, topic.first[number]) for number, offset in start.items()})
     if options.bounded:
         return replace(plan, end=topic.end, bounded=by_flink)
     return replace(plan, idle_timeout=options.idle_timeout)
@@ -224,7 +224,8 @@ def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: Topic
     read = offsets_of(splits) or None  # None: made before any was found
     plan = make_plan(options, broker, topic, read, by_flink=True)
     usual = sources.get(SOURCE_UID)
-    if plan.end is None and usual is not None and not any(split.has_end for split in usual):
+    restorable = usual is not None and not any(split.has_end for split in usual)
+    if plan.end is None and restorable and all(plan.start[number] == offset for number, offset in (read or {}).items()):
         return plan, Recovery(savepoint)  # Flink restores the source, too
     resumed, recovery = go_on(plan, savepoint, {})
     # With high availability Flink goes on from checkpoints that no plan knows of, by the usual uid.
