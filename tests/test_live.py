@@ -37,7 +37,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 from rich.console import Console
 
-from broker import PORT, Broker, free_port
+from broker import Broker, free_port
 from conftest import Cluster, Job, Topic, environment_with
 from support import ROOT, SCRIPT, START, Record, copy_script, expected_counts, lines, parse_rows, wait_for
 
@@ -248,20 +248,16 @@ def test_other_runs_do_not_import_rich() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, check=True)
 
 
-def demo_for(broker: Broker, folder: Path) -> Path:
-    """A copy of the demo that uses a broker on another port than the one that everybody has."""
+def copy_of_demo(folder: Path) -> Path:
+    """A copy of the demo, so that its rows are in no folder of ours; its path."""
     copy_script(folder, connectors=True)
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (folder / "tools" / "broker.py", folder / "kafka_job" / "options.py"):
-        text = file.read_text("utf-8")
-        assert str(PORT) in text
-        file.write_text(text.replace(str(PORT), str(broker.port)), "utf-8")
     return folder / "tools" / "demo.py"
 
 
 def test_demo_in_a_terminal(own_broker: Broker, in_terminal: Callable[..., Terminal], tmp_path: Path) -> None:
     """After its table the demo goes on live, and ends by itself in good order."""
-    demo = in_terminal(script=demo_for(own_broker, tmp_path))
+    demo = in_terminal("--bootstrap-servers", own_broker.bootstrap_servers, script=copy_of_demo(tmp_path))
     assert demo.wait(120) == 0, demo.text()
     assert "Top 10 words" in demo.text()
     assert demo.text().endswith(STOPPED)
@@ -282,10 +278,9 @@ def test_demo_in_a_terminal(own_broker: Broker, in_terminal: Callable[..., Termi
     assert demo.rows().items() <= last.items()
 
 
-def test_ctrl_c_in_the_live_part_of_the_demo(
-    own_broker: Broker, in_terminal: Callable[..., Terminal], tmp_path: Path
-) -> None:
-    script = demo_for(own_broker, tmp_path)
+def test_ctrl_c_in_the_live_part_of_the_demo(in_terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    """It has a broker of its own, whatever there is."""
+    script = copy_of_demo(tmp_path)
     long = re.sub(r"^LIVE_SECONDS = \d+$", "LIVE_SECONDS = 600", script.read_text("utf-8"), flags=re.MULTILINE)
     script.write_text(long, "utf-8")
     demo = in_terminal(script=script)

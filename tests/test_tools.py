@@ -121,17 +121,18 @@ def test_wrong_download_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert broker.kafka_jars(tmp_path) == jars
 
 
-def test_demo_stops_where_the_port_is_not_kafkas(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("localhost", 0)) as not_kafka:
-        port = not_kafka.getsockname()[1]
-        monkeypatch.setattr(demo, "PORT", port)
-        with pytest.raises(SystemExit, match=rf"^Port {port} is taken by something that is not Kafka; stop it, then"):
-            demo.main()
+@pytest.mark.slow  # it starts a broker
+def test_demo_touches_no_broker_that_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("localhost", 0)) as somebodys:
+        monkeypatch.setattr(demo, "PORT", somebodys.getsockname()[1])
+        with demo.demo_broker(None) as address:
+            assert address != f"localhost:{demo.PORT}"
+            assert demo.where(address) == ["--bootstrap-servers", address]
+    assert not broker.is_kafka(address, timeout=1), "it ends with the demo"
 
 
-def test_demo_uses_the_broker_that_is_up(own_broker: broker.Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "PORT", own_broker.port)
-    with demo.broker_on_default_port() as address:
+def test_demo_uses_the_broker_that_is_named(own_broker: broker.Broker) -> None:
+    with demo.demo_broker(own_broker.bootstrap_servers) as address:
         assert address == own_broker.bootstrap_servers
         assert broker.create_topic(address, "input")
         assert not broker.create_topic(address, "input")  # there already

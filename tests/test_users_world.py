@@ -13,15 +13,17 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 from kafka_job import Stop
 from kafka_job.execution import watch
-from kafka_job.flink import gateway
+from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
+import flink_on_path
 from broker import end_on_signals
 from conftest import PYFLINK, Cluster, Finished, Job, Topic
 from support import ROOT, SCRIPT, START, checkpoints, expected_counts, lines, parse_rows, random_lines, read_files
@@ -287,6 +289,32 @@ def test_too_few_slots(cluster: Cluster, new_topic: Callable[..., Topic]) -> Non
     run = ["--python", SCRIPT, *new_topic().arguments()]
     ended = cluster.flink("run", "--detached", "-p", "7", *run)
     assert "The job needs 7 slots, the cluster has 3; it waits for more. (Or: flink run -p 3)\n" in ended.stdout
+
+
+def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(watch, "ASK", 0)
+    monkeypatch.setattr(watch.flink, "has_task_manager", lambda running: False)
+    jvm = SimpleNamespace(stdout=SimpleNamespace(failure=None))
+    with pytest.raises(
+        SystemExit, match=r"^The part of Flink that runs the job has ended\. All of Flink's log is in /"
+    ):
+        watch.Watch(None, jvm, tmp_path, None, None).look()
+
+
+def test_no_jar_for_zstd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(connector, "CONNECTORS", tmp_path)
+    with pytest.raises(SystemExit, match=rf"^No zstd-jni jar in {tmp_path}; run: python {tmp_path}/fetch\.py$"):
+        connector.connector_jars()
+
+
+def test_flink_in_a_folder_with_a_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(flink_on_path, "PYFLINK", tmp_path / "my notes" / "pyflink")
+    for script in flink_on_path.write_scripts(tmp_path):
+        ended = subprocess.run([script], capture_output=True, text=True, timeout=10)
+        assert ended.returncode == 1
+        assert ended.stderr.startswith(
+            "Flink's scripts do not work in a folder whose path has a space; move the project"
+        )
 
 
 def test_messages_of_several_lines() -> None:

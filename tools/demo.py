@@ -3,6 +3,7 @@
 In a terminal a live part follows: the same job goes on counting, while lines are sent as time goes by.
 """
 
+import argparse
 import contextlib
 import random
 import signal
@@ -19,7 +20,7 @@ from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from broker import PORT, TOPIC, BrokerError, create_topic, embedded_broker, end_on_signals, is_kafka, is_listening
+from broker import PORT, TOPIC, BrokerError, create_topic, embedded_broker, end_on_signals, free_port, is_listening
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = Path(__file__).with_name("sample.txt")
@@ -33,24 +34,26 @@ console = Console(highlight=False)
 
 
 @contextlib.contextmanager
-def broker_on_default_port() -> Iterator[str]:
-    """The address of the broker that already listens on localhost:PORT, else of an embedded one for this demo.
+def demo_broker(address: str | None) -> Iterator[str]:
+    """The address of a broker: the one that is named, else an embedded one, for this demo alone.
 
     Raises:
-        BrokerError: the port is taken by something that is not Kafka, or the embedded broker does not start.
+        BrokerError: the embedded broker does not start.
     """
-    address = f"localhost:{PORT}"
-    if not is_listening(PORT):
-        with contextlib.ExitStack() as stack:
-            with console.status("Starting an embedded Kafka broker ..."):
-                stack.enter_context(embedded_broker(PORT))
-            console.print(f"Kafka broker: an embedded one on {address}, for this demo")
-            yield address
-    elif is_kafka(address):
-        console.print(f"Kafka broker: the one that is up on {address}")
+    if address:
         yield address
-    else:
-        raise BrokerError(f"Port {PORT} is taken by something that is not Kafka; stop it, then run: make demo")
+        return
+    port = free_port() if is_listening(PORT) else PORT  # what is there may be somebody's own
+    with contextlib.ExitStack() as stack:
+        with console.status("Starting an embedded Kafka broker ..."):
+            broker = stack.enter_context(embedded_broker(port))
+        console.print(f"Kafka broker: an embedded one on {broker.bootstrap_servers}, for this demo")
+        yield broker.bootstrap_servers
+
+
+def where(address: str) -> list[str]:
+    """The flags that lead the job to a broker."""
+    return [] if address == f"localhost:{PORT}" else ["--bootstrap-servers", address]
 
 
 def produce_sample(address: str) -> None:
@@ -64,15 +67,16 @@ def produce_sample(address: str) -> None:
     console.print(f"Sample: {len(lines)} lines, {SECONDS_BETWEEN_LINES} s of event time apart, in topic {TOPIC}")
 
 
-def run_word_count() -> list[Path]:
+def run_word_count(address: str) -> list[Path]:
     """Run the job as a user would; the result files that this run has added to OUTPUT.
 
     Raises:
         subprocess.CalledProcessError: the job failed.
     """
     before = set(OUTPUT.rglob("*.tsv"))
-    console.print("Running: python word_count.py --bounded --output out/")
-    subprocess.run([sys.executable, "word_count.py", "--bounded", "--output", "out/"], cwd=ROOT, check=True)
+    command = ["word_count.py", "--bounded", "--output", "out/", *where(address)]
+    console.print(f"Running: python {' '.join(command)}")
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     return sorted(set(OUTPUT.rglob("*.tsv")) - before)
 
 
@@ -122,14 +126,14 @@ def lines_as_time_goes_by(address: str) -> Iterator[None]:
         thread.join()
 
 
-def run_live(seconds: float) -> None:
+def run_live(seconds: float, address: str) -> None:
     """Run the job as a user would who presses Ctrl-C after so many seconds.
 
     Raises:
         subprocess.CalledProcessError: the job failed.
         KeyboardInterrupt, SystemExit: it is the user who ends it; the job has ended.
     """
-    command = ["word_count.py", "--live", "--window", "2"]
+    command = ["word_count.py", "--live", "--window", "2", *where(address)]
     console.print(f"\nRunning for {seconds:.0f} s, while more lines come: python {' '.join(command)}")
     with subprocess.Popen([sys.executable, *command], cwd=ROOT) as job:
         try:
@@ -147,22 +151,26 @@ def run_live(seconds: float) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Count the words of a sample text, from a Kafka topic.")
+    named = "use this broker, and its topic input (default: one that ends with the demo)"
+    parser.add_argument("--bootstrap-servers", metavar="HOST:PORT", help=named)
+    arguments = parser.parse_args()
     end_on_signals()
     try:
-        with broker_on_default_port() as address:
+        with demo_broker(arguments.bootstrap_servers) as address:
             if create_topic(address, TOPIC):
                 console.print(f"Topic: {TOPIC}, created")
             produce_sample(address)
             before = time.monotonic()
-            show(run_word_count())
+            show(run_word_count(address))
             to_start = time.monotonic() - before  # and to stop: some 6 s, more on a machine that has other work, too
             if console.is_terminal and not console.is_dumb_terminal:
                 with lines_as_time_goes_by(address):
-                    run_live(to_start + LIVE_SECONDS)
+                    run_live(to_start + LIVE_SECONDS, address)
     except BrokerError as error:
         sys.exit(str(error))
     except KafkaError as error:
-        sys.exit(f"The broker on localhost:{PORT} does not do what was asked: {error}")
+        sys.exit(f"The broker does not do what was asked: {error}")
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)  # the job has said why
     except KeyboardInterrupt:
