@@ -121,7 +121,8 @@ def test_names_that_are_not_ascii_under_flink_run(
     env = cluster.env | {"LC_ALL": "C", "JAVA_HOME": str(gateway.find_java())}
     ended = subprocess.run([PYFLINK / "bin" / "flink", *run], env=env, capture_output=True, text=True)
     assert ended.returncode != 0
-    assert "run: export LC_ALL=C.UTF-8" in ended.stdout
+    said = "Java knows only ASCII in this locale, and has taken "
+    assert ended.stdout.partition(said)[2].endswith("z??hlung; run: export LC_ALL=C.UTF-8\n"), ended.stdout
 
 
 # --- Disks, and streams that are gone ---------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_a_folder_of_checkpoints_that_somebody_has_cleaned(
         said = f"The last run with {folder} has left no checkpoint there"
     else:
         (folder / "start.json").write_text('{"start": {')
-        said = f"{folder}/start.json is damaged"
+        said = f"{folder}/start.json is damaged, which says where the last run has begun"
     ended = start_job(*arguments, "--bounded").wait()
     assert ended.code == 1
     assert ended.stderr.startswith(said), ended.stderr
@@ -295,9 +296,7 @@ def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(watch, "ASK", 0)
     monkeypatch.setattr(watch.flink, "has_task_manager", lambda running: False)
     jvm = SimpleNamespace(stdout=SimpleNamespace(failure=None))
-    with pytest.raises(
-        SystemExit, match=r"^The part of Flink that runs the job has ended\. All of Flink's log is in /"
-    ):
+    with pytest.raises(SystemExit, match=r"^The part of Flink that runs the job has ended\. All"):
         watch.Watch(None, jvm, tmp_path, None, None).look()
 
 
@@ -312,9 +311,7 @@ def test_flink_in_a_folder_with_a_space(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for script in flink_on_path.write_scripts(tmp_path):
         ended = subprocess.run([script], capture_output=True, text=True, timeout=10)
         assert ended.returncode == 1
-        assert ended.stderr.startswith(
-            "Flink's scripts do not work in a folder whose path has a space; move the project"
-        )
+        assert "Flink's scripts do not work in a folder whose path has a space; move" in ended.stderr
 
 
 def test_messages_of_several_lines() -> None:
