@@ -95,7 +95,7 @@ def test_what_is_copied_is_given_to_the_build() -> None:
     copied = [file for name, arguments in steps if name == "COPY" for file in copied_files(arguments)]
     ignored, *rules = [
         line
-        for line in (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
         if not line.startswith("#")
     ]
     assert ignored == "*"
