@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-MOST = 10**9  # seconds in 31 years; a million times as much is more milliseconds than Java can count
+MOST = 10**10  # seconds in 317 years; a million times as many is more milliseconds than Java can count
 Options = TypeVar("Options", bound="JobOptions")
 
 

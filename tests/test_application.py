@@ -300,7 +300,8 @@ def test_the_interval_of_checkpoints_is_that_of_the_configuration_where_it_has_o
 def test_the_last_checkpoint_is_kept_unless_the_configuration_says_otherwise() -> None:
     folder = APPLICATION | {"execution.checkpointing.dir": "s3://somewhere"}
     assert cluster_run.place_for_checkpoints(folder) == {cluster_run.RETENTION: "RETAIN_ON_CANCELLATION"}
-    assert cluster_run.place_for_checkpoints(folder | {cluster_run.RETENTION: "DELETE_ON_CANCELLATION"}) == {}
+    deleted = {cluster_run.RETENTION: "DELETE_ON_CANCELLATION"}
+    assert cluster_run.place_for_checkpoints(folder | deleted) == deleted
 
 
 def test_checkpoints_on_kubernetes_need_a_place() -> None:

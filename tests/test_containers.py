@@ -93,11 +93,7 @@ def test_scripts_find_kafka_job() -> None:
 
 def test_what_is_copied_is_given_to_the_build() -> None:
     copied = [file for name, arguments in steps if name == "COPY" for file in copied_files(arguments)]
-    ignored, *rules = [
-        line
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if not line.startswith("#")
-    ]
+    ignored, *rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert ignored == "*"
     assert sorted(rules) == sorted([*(f"!{file}" for file in copied), "**/__pycache__"])
     assert [file for file in copied if not (ROOT / file).exists()] == []
