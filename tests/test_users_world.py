@@ -19,6 +19,7 @@ from kafka_job import Stop
 from kafka_job.execution import watch
 from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
+from kafka_job.resume.plans import recorded_start
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
@@ -168,9 +169,8 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert watch.state_of(tmp_path).endswith(" kB are left)")
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut short"])
 def test_a_folder_of_checkpoints_that_somebody_has_cleaned(
-    damage: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """The same command does not begin anew, which would write all rows again."""
     topic = new_topic()
@@ -184,17 +184,18 @@ def test_a_folder_of_checkpoints_that_somebody_has_cleaned(
 
     job.until(is_noted, "the note that there was a checkpoint")
     job.end()
-    if damage == "gone":
-        for checkpoint in checkpoints(folder):
-            shutil.rmtree(checkpoint)
-        said = f"The last run with {folder} has left no checkpoint there"
-    else:
-        (folder / "start.json").write_text('{"start": {')
-        said = f"{folder}/start.json is damaged, which says where the last run has begun"
+    for checkpoint in checkpoints(folder):
+        shutil.rmtree(checkpoint)
     ended = start_job(*arguments, "--bounded").wait()
     assert ended.code == 1
-    assert ended.stderr.startswith(said), ended.stderr
+    assert ended.stderr.startswith(f"The last run with {folder} has left no checkpoint there"), ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_note_that_is_cut_short(tmp_path: Path) -> None:
+    (tmp_path / "start.json").write_text('{"start": {')
+    with pytest.raises(SystemExit, match=r"/start\.json is damaged, which says where the last run has begun; choose "):
+        recorded_start(tmp_path, None, on_cluster=False)
 
 
 def test_records_that_are_deleted_while_a_job_is_behind(
