@@ -83,22 +83,26 @@ SLOW |= {"blind_cluster", "odd_cluster", "cluster_with_metrics"}
 USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
 
 
-@pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in any order, file by file: those that take longest first, so that no worker is left with them at last.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is slow, and what one worker of pytest-xdist has for itself: a file, the cluster, a page."""
+    if is_slow(item) and item.path.name != USAGES:
+        item.add_marker("slow")
+    group = "cluster" if "running_cluster" in item.fixturenames else item.path.stem
+    if item.get_closest_marker("docs") and can_be_isolated():
+        group = item.name
+    item.add_marker(pytest.mark.xdist_group(group))
 
-    A file is for one worker; those tests of it that need the cluster are for the one that has started it.
-    """
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test has a process, a broker, a cluster or a terminal of its own."""
+    return bool(SLOW & {*item.fixturenames})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in any order, file by file: those that take longest first, so that no worker is left with them at last."""
     weight: Counter[Path] = Counter()
     for item in items:
-        slow = bool(SLOW & {*item.fixturenames})
-        if slow and item.path.name != USAGES:
-            item.add_marker("slow")
-        group = "cluster" if "running_cluster" in item.fixturenames else item.path.stem
-        if item.get_closest_marker("docs") and can_be_isolated():
-            group = item.name  # a page
-        item.add_marker(pytest.mark.xdist_group(group))
-        weight[item.path] += 5 if slow else "new_topic" in item.fixturenames
+        weight[item.path] += 5 if is_slow(item) else "new_topic" in item.fixturenames
     order = random.Random(CHAOS_SEED)
     order.shuffle(items)
     files = dict.fromkeys(item.path for item in items)

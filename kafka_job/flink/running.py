@@ -57,9 +57,10 @@ def job_url(running: JobClient) -> str:
 def has_ended(running: JobClient) -> bool:
     """Whether a job has ended; raises Py4JJavaError: it has failed."""
     end = running.get_job_execution_result()
-    if end.done():
-        end.result()
-    return end.done()
+    if not end.done():
+        return False
+    end.result()
+    return True
 
 
 @contextlib.contextmanager
