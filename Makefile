@@ -35,7 +35,7 @@ slow-test: .venv/ready
 	$(BIN)/python -m pytest -n 3 -m 'slow and not chaos'
 
 docs-test: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m docs tests/test_docs.py
+	$(BIN)/python -m pytest -n 2 --dist=load --maxschedchunk=1 -m docs tests/test_docs.py
 
 chaos: .venv/ready
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) $(BIN)/python -m pytest -m chaos

@@ -27,7 +27,6 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
-from docs import can_be_isolated
 from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for, wait_for_checkpoint_of
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
@@ -83,28 +82,20 @@ SLOW |= {"blind_cluster", "odd_cluster", "cluster_with_metrics"}
 USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is slow, and what one worker of pytest-xdist has for itself: a file, the cluster, a page."""
-    if is_slow(item) and item.path.name != USAGES:
-        item.add_marker("slow")
-    group = "cluster" if "running_cluster" in item.fixturenames else item.path.stem
-    if item.get_closest_marker("docs") and can_be_isolated():
-        group = item.name
-    item.add_marker(pytest.mark.xdist_group(group))
-
-
 def is_slow(item: pytest.Item) -> bool:
     """Whether a test has a process, a broker, a cluster or a terminal of its own."""
     return bool(SLOW & {*item.fixturenames})
 
 
+@pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests in any order, file by file: those that take longest first, so that no worker is left with them at last."""
     weight: Counter[Path] = Counter()
     for item in items:
+        if is_slow(item) and item.path.name != USAGES:
+            item.add_marker("slow")
         weight[item.path] += 5 if is_slow(item) else "new_topic" in item.fixturenames
-    order = random.Random(CHAOS_SEED)
-    order.shuffle(items)
+    random.Random(CHAOS_SEED).shuffle(items)
     files = dict.fromkeys(item.path for item in items)
     place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -weight[path]))}
     items.sort(key=lambda item: place[item.path])
