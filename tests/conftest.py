@@ -29,8 +29,9 @@ from kafka.errors import KafkaError
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka
 from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for, wait_for_checkpoint_of
 
-# A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C.
+# A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C; nohup, a closed terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # For all that the tests start: two thirds of a start of Flink is Java's better compiler, and few tests run for longer.
 os.environ["JVM_ARGS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"

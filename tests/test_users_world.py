@@ -79,6 +79,8 @@ def test_codec_where_nothing_in_tmp_may_be_run(
     codec: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     """In a process of its own, for its /tmp."""
+    if Path("/tmp") in (ROOT / "any").parents:
+        pytest.skip("this repository is in /tmp, over which the test lays a disk")
     topic = new_topic(**{"compression.type": codec})
     records = topic.produce(random_lines(1, 200, partitions=1))
     through = with_disk(Path("/tmp"), "noexec")
@@ -90,19 +92,18 @@ def test_codec_where_nothing_in_tmp_may_be_run(
 # --- Locales --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("locale", ["C", "xx_XX.never-generated"])
 def test_names_that_are_not_ascii(
-    locale: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     """In processes of their own, for their locale. The second run goes on from what the first one has left."""
     topic = new_topic()
     records = topic.produce(lines(*["слово"] * 5, "wörld"))
     output, folder = tmp_path / "zählung", tmp_path / "контроль"
     arguments = [*topic.arguments(), "--group-id", "группа", "--output", str(output), "--checkpoint-dir", str(folder)]
-    assert start_process(*arguments, "--bounded", LC_ALL=locale).wait().code == 0
+    assert start_process(*arguments, "--bounded", LC_ALL="C").wait().code == 0
     assert checkpoints(folder)
     records += topic.produce(lines("next", start=START + 60_000))
-    ended = start_process(*arguments, "--bounded", LC_ALL=locale).wait()
+    ended = start_process(*arguments, "--bounded", LC_ALL="xx_XX.never-generated").wait()
     assert ended.code == 0, ended.stderr
     assert ended.stderr.startswith(f"Going on from {folder}/")
     assert read_files(output) == expected_counts(records)
