@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 from kafka_job import Stop
 from kafka_job.execution import watch
+from kafka_job.execution.job import said_in_one_sentence
 from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.resume.plans import recorded_start
@@ -193,6 +194,14 @@ def test_a_folder_of_checkpoints_that_somebody_has_cleaned(
     assert ended.stderr.count("\n") == 1
 
 
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    """As those of another user."""
+    (tmp_path / "start.json").mkdir()
+    said = rf"^Cannot use {tmp_path}/start\.json: Is a directory; choose another folder: --checkpoint-dir DIR$"
+    with pytest.raises(SystemExit, match=said), said_in_one_sentence():
+        recorded_start(tmp_path, None, on_cluster=False)
+
+
 def test_a_note_that_is_cut_short(tmp_path: Path) -> None:
     (tmp_path / "start.json").write_text('{"start": {')
     with pytest.raises(SystemExit, match=r"/start\.json is damaged, which says where the last run has begun; choose "):
@@ -297,9 +306,13 @@ def test_too_few_slots(cluster: Cluster, new_topic: Callable[..., Topic]) -> Non
 def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(watch, "ASK", 0)
     monkeypatch.setattr(watch.flink, "has_task_manager", lambda running: False)
+    monkeypatch.setattr(watch.Watch, "say_failures", lambda watched: None)
     jvm = SimpleNamespace(stdout=SimpleNamespace(failure=None))
+    watched = watch.Watch(None, jvm, tmp_path, None, None)
+    watched.look()  # it is not there yet
+    watched.had_task_manager = True
     with pytest.raises(SystemExit, match=r"^The part of Flink that runs the job has ended\. All"):
-        watch.Watch(None, jvm, tmp_path, None, None).look()
+        watched.look()
 
 
 def test_no_jar_for_zstd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

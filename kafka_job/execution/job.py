@@ -64,6 +64,10 @@ def said_in_one_sentence() -> Iterator[None]:
         if "Trace:" in str(error):  # a call that Java does not know: a fault of ours
             raise
         sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
+    except OSError as error:
+        if not error.filename:
+            raise
+        sys.exit(f"Cannot use {error.filename}: {error.strerror}; choose another folder: --checkpoint-dir DIR")
     except Refused as error:
         sys.exit(f"Kafka does not answer Flink's client, or refuses what it asks for: {error}")
     finally:

@@ -1,5 +1,6 @@
 """What goes wrong while a local run goes on, said as soon as it is seen: Flink itself would only log it."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -7,8 +8,9 @@ from pathlib import Path
 
 from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import Jvm, log_file, stdout_is_gone
+from kafka_job.flink.snapshots import METADATA
 from kafka_job.pipeline.ends import Plan, utc
-from kafka_job.resume.plans import newest_checkpoint, record_start
+from kafka_job.resume.plans import record_start
 from kafka_job.terminal import say
 
 from py4j.protocol import Py4JJavaError
@@ -22,11 +24,12 @@ class Watch:
     """Looks after one job."""
 
     def __init__(self, running: JobClient, jvm: Jvm, folder: Path, output: str | None, plan: Plan) -> None:
-        """`folder`: of its checkpoints. `output`: that of its rows, where they go to files."""
+        """`folder`: of its checkpoints. `output`: where its rows go, if not to the screen."""
         self.running, self.jvm, self.folder, self.plan = running, jvm, folder, plan
-        self.folders = [folder, *([Path(output.removeprefix("file://"))] if output and "://" not in output[7:] else [])]
+        files = (output or "").removeprefix("file://")
+        self.folders = [folder, Path(files)] if files and "://" not in files else [folder]
         self.asked = time.monotonic()
-        self.has_checkpoint = False
+        self.has_checkpoint = self.had_task_manager = False
         self.failed = 0  # when the newest failure was that is known, in milliseconds since the epoch
 
     def look(self) -> None:
@@ -35,14 +38,14 @@ class Watch:
         if time.monotonic() < self.asked + ASK:
             return
         self.asked = time.monotonic()
-        if not self.has_checkpoint and (newest := newest_checkpoint(self.folder)):
-            self.note(str(newest))
-        try:
-            if not flink.has_task_manager(self.running):
+        for metadata in [] if self.has_checkpoint else self.folder.glob(f"*/chk-*/{METADATA}"):
+            self.note(str(metadata.parent))
+        with contextlib.suppress(OSError, LookupError, Py4JJavaError):  # it starts, or has ended
+            has_task_manager = flink.has_task_manager(self.running)
+            if self.had_task_manager and not has_task_manager:
                 sys.exit(f"The part of Flink that runs the job has ended. All of Flink's log is in {log_file()}")
+            self.had_task_manager = has_task_manager
             self.say_failures()
-        except (OSError, LookupError, Py4JJavaError):  # it starts, or has ended
-            return
 
     def check_stdout(self) -> None:
         """Exit with one sentence where rows could not be printed."""
@@ -51,8 +54,9 @@ class Watch:
 
     def note(self, checkpoint: str) -> None:
         """Note that there was a checkpoint: a next run that finds none must not begin anew."""
-        record_start(self.folder, self.plan.start, checkpoint)
-        self.has_checkpoint = True
+        with contextlib.suppress(OSError):  # a full disk; then Flink cannot go on for long either
+            record_start(self.folder, self.plan.start, checkpoint)
+            self.has_checkpoint = True
 
     def say_failures(self) -> None:
         """Say why a checkpoint has failed, or the job, which goes on from its last checkpoint."""

@@ -77,7 +77,8 @@ def failure_of(running: JobClient) -> Iterator[None]:
 
 def has_task_manager(running: JobClient) -> bool:
     """Whether the part of Flink that runs tasks is there; raises Py4JJavaError: Flink has ended, with the job."""
-    return mini_cluster(running).requestClusterOverview().get().getNumTaskManagersConnected() > 0
+    overview = mini_cluster(running).requestClusterOverview()
+    return overview.get(5, java_class("java.util.concurrent.TimeUnit").SECONDS).getNumTaskManagersConnected() > 0
 
 
 def records_handed_on(running: JobClient) -> int:
