@@ -10,9 +10,9 @@ A row has the start of its window (UTC), a word, and its count, with tabs betwee
 
     2026-11-22T14:00:05Z    hello    3
 
-Two things make it fast. Lines go to Python in batches, since each call from Flink, which is Java, costs some 30
-microseconds, however many lines it brings. And the key is not a word but a shard, a group of words, since Flink has
-work to do for each key. (Event time, watermark, window and key are explained in docs/tutorial.md.)
+Two things make it fast. Lines go to Python in batches, since a call from Flink, which is Java, costs 30 microseconds
+or so; a batch has lines of one window, and waits at most until that closes or a checkpoint begins. And the key is not
+a word but a shard, a group of words, since Flink has work to do for each key. (What is new to you: docs/tutorial.md.)
 """
 
 import time
@@ -32,7 +32,7 @@ from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
 
 SETTINGS = {  # Flink's configuration
-    "execution.checkpointing.interval": "3 s",  # at each one batches go on, files become visible, offsets are committed
+    "execution.checkpointing.interval": "3 s",  # at each one waiting lines go on, files appear, offsets are committed
     "pipeline.object-reuse": "true",  # no copies between steps; so no step may change what it is given
     "python.execution-mode": "thread",  # Python functions run inside Flink's JVM, not in processes of their own
 }
@@ -46,9 +46,9 @@ class Options(JobOptions):
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
-    """Put the steps together. Nothing runs yet: `run` makes the plan, of what to read, calls this, and executes it."""
+    """Put the steps together; nothing runs yet. It is run() that makes both environment and plan, and then executes."""
     lines = read_lines(environment, options, plan)  # Row(b"hello hello"), Row(b"world")
-    batches = batch_lines(lines, options.window)  # b"hello hello\nworld\n": of one window, whose end is its timestamp
+    batches = batch_lines(lines, options.window)  # b"hello hello\nworld\n" at 14:00:09.999, where their window ends
     shards = count_batches(batches)  # (6, {"hello": 2}), (67, {"world": 1})
     rows = count_windows(shards, options.window)  # "2026-11-22T14:00:05Z\thello\t2\n...": all rows of a shard, one text
     write_rows(rows, options.output)
@@ -58,10 +58,10 @@ def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: 
     """The topic's values, as Rows of one field: bytes, or null. Event time is the timestamp that Kafka has of each."""
     source = KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
     source.set_topics(options.topic).set_group_id(options.group_id)
-    # The watermark, how far event time has come: a partition's newest time less --max-delay. The slowest one decides.
+    # The watermark is how far event time has come: the newest time less --max-delay (or 0), in the slowest partition.
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
-    # The plan adds the rest: where to begin and end, a deserializer, a uid, an idle timeout. It also calls build().
-    return plan.read(environment, source, watermarks)
+    # Where to begin and end, only the plan knows. It adds that, a deserializer, a uid and an idle timeout.
+    return plan.read(environment, source, watermarks)  # in it: environment.from_source(source.build(), watermarks, ...)
 
 
 Counts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
@@ -76,8 +76,8 @@ def count_batches(batches: DataStream) -> KeyedStream:
     words = batches.map(split).name("split into words").uid("split-lines")  # ["hello", "hello", "world"]
     counts = words.flat_map(count_by_shard, output_type=COUNTS).name("count in batch").uid("count-by-shard")
     shards = counts.key_by(lambda pair: pair[0], key_type=Types.INT())
-    # Flink forgets the watermark at a restart, and late words would open closed windows again. So it is put into state.
-    return keep_watermark(shards)
+    # Flink's checkpoints leave the watermark out, so after a restart late words would open closed windows again.
+    return keep_watermark(shards)  # same pairs, same keys; but now the watermark is in the checkpoints, too
 
 
 def split(batch: bytes) -> list[str]:
@@ -101,7 +101,7 @@ def count_windows(shards: KeyedStream, window: int) -> DataStream:
         .side_output_late_data(late)
         .reduce(add, MakeRows(), output_type=Types.STRING())  # add as batches come, MakeRows when the window closes
         .name(f"count per {window} s window")
-        .uid(f"count-in-{SHARDS}-shards")  # other shards, other state
+        .uid(f"count-in-{SHARDS}-shards")  # with another number, old state would have words in the wrong shards
     )
     report_late(rows, late, lambda pair: pair[1].total())  # their number is printed on stderr at the end
     return rows
@@ -109,13 +109,13 @@ def count_windows(shards: KeyedStream, window: int) -> DataStream:
 
 def add(left: Counts, right: Counts) -> Counts:
     """The counts of two batches, as one."""
-    counts = left[1].copy()  # since left must not change: objects are reused, see SETTINGS
-    counts.update(right[1])
+    counts = left[1].copy()  # since a reduce function must not change what it is given
+    counts.update(right[1])  # this adds, since it is a Counter; a dict would replace
     return left[0], counts
 
 
 class MakeRows(ProcessWindowFunction):
-    """Makes rows, as one text, of what `add` has left of a shard when its window closes. It alone knows the window."""
+    """Makes rows, as one text, when a window closes: Flink says which, and has in `added` one pair, all added up."""
 
     def process(self, shard: int, context: ProcessWindowFunction.Context, added: Iterable[Counts]) -> Iterator[str]:
         start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(context.window().start // 1000))
@@ -141,7 +141,7 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time.")
-    # Kept beside the checkpoints. A run whose text differs, as with other windows, exits rather than go on from them.
+    # The checkpoints are kept with this text. If it has changed (other windows, say), a run does not go on from them.
     state = f"counts per window of {options.window} s in {SHARDS} shards"
     run("word_count", build, options, state=state, settings=SETTINGS)
 
