@@ -52,7 +52,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Refused:
     return check
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # npm brings the schemas
 def test_manifest_is_valid(refused: Refused) -> None:
     assert [(one["apiVersion"], one["kind"]) for one in RESOURCES] == [
         ("flink.apache.org/v1beta1", "FlinkDeployment"),
@@ -69,6 +69,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow  # npm brings the schemas
 @pytest.mark.parametrize("path", MISTAKES)
 def test_a_misspelt_key_is_refused(path: str, refused: Refused) -> None:
     """The schemas themselves let it pass, and so does an API server that is not told to be strict."""
@@ -82,6 +83,7 @@ def test_a_misspelt_key_is_refused(path: str, refused: Refused) -> None:
     assert refused([resource]) == [sentence]
 
 
+@pytest.mark.slow  # npm brings the schemas
 def test_a_wrong_value_is_refused(refused: Refused) -> None:
     resource = copy.deepcopy(DEPLOYMENT)
     resource["spec"]["flinkVersion"] = "v9_9"

@@ -428,6 +428,7 @@ def test_java_that_does_not_start(new_topic: Callable[..., Topic], start_job: Ca
     assert "Flink's JVM has ended before it was ready, killed or out of memory. Its log is in " in ended.stderr
 
 
+@pytest.mark.slow  # Flink waits for seconds before it ends
 @pytest.mark.parametrize(
     ("method", "path", "said"),
     [

@@ -208,6 +208,7 @@ def test_a_note_that_is_cut_short(tmp_path: Path) -> None:
         recorded_start(tmp_path, None, on_cluster=False)
 
 
+@pytest.mark.slow  # it waits for three restarts
 def test_records_that_are_deleted_while_a_job_is_behind(
     new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
