@@ -4,8 +4,8 @@ from pathlib import Path
 from unittest.mock import Mock
 
 from kafka_job import Plan
+from kafka_job.flink import gateway
 from kafka_job.flink.connector import kafka_class
-from kafka_job.flink.gateway import Jvm
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.config import fill_in, login_options, read_config
 from kafka_job.options import JobOptions
@@ -57,7 +57,6 @@ def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.
 def test_any_password_from_the_environment(
     mark: str,
     password: str,
-    jvm: Jvm,
 ) -> None:
     """It stands in quotation marks, and may have some, or backslashes, or what looks like another variable."""
     text = f"{SCRAM} required username={mark}u{mark} password={mark}${{env:PASSWORD}}{mark};"
@@ -71,6 +70,7 @@ def test_any_password_from_the_environment(
 
 def password_in_java(login: str) -> str:
     """The password that Kafka's Java client finds in a sasl.jaas.config; raises Py4JJavaError where it finds none."""
+    gateway.start(has_python=True)
     config = get_gateway().jvm.java.util.HashMap()
     config["sasl.jaas.config"] = kafka_class("common.config.types.Password")(login)
     context = kafka_class("common.security.JaasContext").loadClientContext(config)
@@ -78,7 +78,7 @@ def password_in_java(login: str) -> str:
 
 
 @pytest.mark.parametrize("password", ["one\n", "two\r\n", "in\nit"])
-def test_a_line_end_in_a_password(password: str, jvm: Jvm, tmp_path: Path) -> None:
+def test_a_line_end_in_a_password(password: str, tmp_path: Path) -> None:
     """Java cannot read it, so it is refused; a private key has some."""
     with pytest.raises(Py4JJavaError):
         password_in_java(f'{SCRAM} required username="u" password="{password}";')

@@ -150,6 +150,13 @@ def test_jvm_asks_again_and_again_whether_this_process_is_there(monkeypatch: pyt
     wait_for(lambda: len(asked) > 1, "PythonGatewayServer, which calls pyflink.java_gateway.Watchdog.ping", 20)
 
 
+def test_a_job_finds_all_classes_whatever_ran_before(jvm: Jvm) -> None:
+    thread = java_class("java.lang.Thread").currentThread()
+    thread.setContextClassLoader(java_class("java.lang.ClassLoader").getPlatformClassLoader())
+    gateway.start(has_python=True)
+    assert kafka_class("common.config.types.Password")("secret")
+
+
 def test_class_path_and_options_are_flinks() -> None:
     machine = java_class("java.lang.management.ManagementFactory").getRuntimeMXBean()
     command = gateway.command("java")

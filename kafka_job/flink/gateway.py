@@ -147,6 +147,10 @@ def start(has_python: bool) -> Jvm:
     started = started or launch(has_python)
     if started.has_python != has_python:
         sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
+    if started.process:  # a job before may have left its own loader, which finds fewer classes
+        java_class("java.lang.Thread").currentThread().setContextClassLoader(
+            java_class("java.lang.ClassLoader").getSystemClassLoader()
+        )
     return started
 
 
