@@ -63,14 +63,14 @@ class Watch:
         url = flink.job_url(self.running)
         latest = flink.get_json(f"{url}/checkpoints")["latest"]
         failures = flink.get_json(f"{url}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
-        found = {one["timestamp"]: flink.why_it_failed(one["stacktrace"]).partition("\n\tat ")[0] for one in failures}
+        found = {one["timestamp"]: flink.why_it_failed(one["stacktrace"]) for one in failures}
         if latest["failed"]:
             found[latest["failed"]["failure_timestamp"]] = latest["failed"]["failure_message"]
         last = latest["completed"]
         good = f"of {utc(last['trigger_timestamp'])}" if last else "none yet"
         new = [timestamp for timestamp in found if timestamp > self.failed]
         if new:  # the first one is the cause of the others
-            why = found[min(new)] + "".join(map(state_of, self.folders))
+            why = found[min(new)].partition("\n\tat ")[0] + "".join(map(state_of, self.folders))
             say(f"Flink tries again (newest checkpoint: {good}): {why}")
             self.failed = max(new)
 
