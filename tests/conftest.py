@@ -319,7 +319,8 @@ class Engine:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, ENGINE],
-                env=environment_with(PATH="/usr/bin:/bin"),
+                # Each writes its log anew: in one file, a test would find that of another.
+                env=environment_with(PATH="/usr/bin:/bin", FLINK_LOG_DIR=str(folder / "log")),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
