@@ -339,6 +339,13 @@ second
     assert why_it_failed(java).endswith('File "/job/my_job.py", line 7, in split\nValueError: first\nsecond')
 
 
+def test_a_machine_whose_name_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway.check_name_of_machine()
+    monkeypatch.setattr(gateway.socket, "gethostname", lambda: "nowhere.invalid")
+    with pytest.raises(SystemExit, match=r"^The name of this machine, nowhere\.invalid, leads nowhere, and Flink asks"):
+        gateway.check_name_of_machine()
+
+
 def test_log_of_a_user_who_may_not_write_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FLINK_LOG_DIR", raising=False)
     assert Path(gateway.log_file()).parent == PYFLINK / "log"

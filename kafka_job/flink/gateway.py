@@ -156,6 +156,7 @@ def start(has_python: bool) -> Jvm:
 
 def launch(has_python: bool) -> Jvm:
     """Start a JVM, and let PyFlink connect to it; see `start`."""
+    check_name_of_machine()
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder, "port")
         variables_of_jvm = environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)}
@@ -183,6 +184,16 @@ def launch(has_python: bool) -> Jvm:
         del sys.modules["apache_beam"]
         sys.modules.update({"apache_beam": beam} if beam else {})
     return jvm
+
+
+def check_name_of_machine() -> None:
+    """Exit with one sentence where this machine does not know itself by its name, as Flink must."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        mend = f"run: echo '127.0.1.1 {name}' | sudo tee -a /etc/hosts"
+        sys.exit(f"The name of this machine, {name}, leads nowhere, and Flink asks for its address; {mend}")
 
 
 def ignore_signals() -> None:
