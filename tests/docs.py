@@ -44,6 +44,8 @@ PROMPT = "<<the prompt of a terminal>>"
 TIMEOUT = 180.0  # seconds that a command has
 # A network of its own: the pages name ports, which may be taken outside. All that runs in it ends with the page.
 ISOLATED = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+# What Beam says at times at the end of a good run of plain PyFlink, whose Python functions it calls.
+BEAM = re.compile(r"^Exception in thread read_grpc_client_inputs:\n(?:.*\n)*?>\n?", re.MULTILINE)
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # to switch on a network's loopback device, as in Linux's sockios.h and if.h
 
 
@@ -179,6 +181,7 @@ class Terminal:
 
 def compare(expected: str, printed: str) -> None:
     """Raise AssertionError where a command has printed something else."""
+    printed = BEAM.sub("", f"{printed}\n")
     printed, expected = (sort_rows(f"{text.rstrip()}\n").rstrip() for text in (printed, expected))
     printed = "\n".join(line.rstrip() for line in printed.split("\n"))
     assert pattern(expected).fullmatch(printed), f"expected:\n{expected}\nprinted:\n{printed}"

@@ -87,6 +87,8 @@ def test_what_a_page_shows_is_compared() -> None:
         with pytest.raises(AssertionError):
             compare("a ... c\n...\nlast", printed)
     assert not pattern("a.c").fullmatch("abc")
+    beam = "Exception in thread read_grpc_client_inputs:\nTraceback:\n  x\ngrpc: <RPC that ended with:\n\tstatus = 1\n>"
+    compare("a\nb", f"a\n{beam}\nb")
 
 
 @pytest.mark.docs
