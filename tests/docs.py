@@ -89,8 +89,12 @@ def pattern(expected: str) -> re.Pattern[str]:
 
 
 def sort_rows(text: str) -> str:
-    """The text with the rows of each window sorted: they come in any order."""
+    """The text with the rows of each window sorted: they come in any order.
+
+    What was not counted is said on stderr, and comes before or after the last rows, which are on stdout: here, after.
+    """
     rows = r"^(\S+Z)\t.*\n(?:\1\t.*\n)*"
+    text = re.sub(r"^((?:.* not counted .*\n)+)((?:\S+Z\t.*\n)+)", r"\2\1", text, flags=re.MULTILINE)
     return re.sub(rows, lambda found: "".join(sorted(found[0].splitlines(keepends=True))), text, flags=re.MULTILINE)
 
 
