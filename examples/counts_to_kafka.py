@@ -16,86 +16,62 @@ It must set
     isolation.level=read_committed
 """
 
+import operator
 from dataclasses import dataclass
 from typing import Annotated
 
 from kafka_job import (
-    SHARDS,
-    JobOptions,
+    Message,
     Plan,
+    ToTopic,
+    aggregate,
     batch_lines,
-    count_windows,
-    key_by_shard,
+    count_rows,
+    count_values,
+    message,
     read_lines,
     run,
     split_lines,
-    write_to_topic,
+    tumbling,
+    write_messages,
 )
 
-from pyflink.common import Time, Types
-from pyflink.common.serialization import SimpleStringSchema
+from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.datastream.window import TumblingEventTimeWindows
-
-# After so long a broker aborts a transaction by itself. A run that goes on later than this may find that what it should
-# commit is gone. Flink's default, an hour, is more than brokers allow by default: transaction.max.timeout.ms.
-TRANSACTION_TIMEOUT = 15 * 60 * 1000  # milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(JobOptions):
+class Options(ToTopic):
     """The flags of this job, beside those that every job has."""
 
     window: Annotated[int, "length of the windows in seconds"] = 5
     to_topic: Annotated[str, "topic to write counts to", str, "TOPIC"] = "counts"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.output:
-            raise ValueError("counts go to a topic, not to files: --to-topic TOPIC in place of --output")
-        if self.to_topic == self.topic:
-            raise ValueError(f"--to-topic {self.topic} is the topic that is read: the job would count its own counts")
-
-    def rows_go_to(self) -> str:
-        return f"kafka://{self.to_topic}"
-
-    def transactional_ids(self) -> str:
-        """What the names of this job's transactions begin with: the same in each of its runs, another in other jobs.
-
-        With the name of a transaction goes the right to abort it. The next run does that with what a crash has left
-        open.
-        """
-        return f"{self.topic}/{self.to_topic}/{self.group_id}"  # no topic's name has a slash
-
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, count, sink."""
     words = split_lines(batch_lines(read_lines(environment, options, plan), options.window))
-    windows = TumblingEventTimeWindows.of(Time.seconds(options.window))
-    rows = count_windows(key_by_shard(words), windows, f"count per {options.window} s window")
+    windows = tumbling(options.window)
+    rows = aggregate(count_values(words, windows), windows, operator.add, count_rows)
     write_counts(rows, options, plan)
 
 
 def write_counts(rows: DataStream, options: Options, plan: Plan) -> None:
     """Write rows to the topic, a record each; many rows may come as one text."""
-    records = rows.flat_map(lambda text: text.split("\n"), output_type=Types.STRING())
+    records = rows.flat_map(to_messages, output_type=Types.PICKLED_BYTE_ARRAY())
     records.name("one record a row").uid("split-rows")
-    write_to_topic(
-        records,
-        plan,
-        options.to_topic,
-        SimpleStringSchema(),
-        {"transaction.timeout.ms": str(TRANSACTION_TIMEOUT)},
-        transactional_ids=options.transactional_ids(),
-        name=f"write to topic {options.to_topic}",
-        uid="write-to-kafka",
-    )
+    transactional_ids = options.transactional_ids()
+    write_messages(records, plan, options.to_topic, transactional_ids=transactional_ids, uid="write-to-kafka")
+
+
+def to_messages(rows: str) -> list[Message]:
+    return [message(row.encode()) for row in rows.split("\n")]
 
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time, into another topic.")
-    state = f"counts per window of {options.window} s in {SHARDS} shards"
-    run("counts_to_kafka", build, options, state, to_topic=options.to_topic)
+    state = f"counts per window of {options.window} s"
+    run("counts_to_kafka", build, options, state, to_topics=[options.to_topic])
 
 
 if __name__ == "__main__":

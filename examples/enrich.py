@@ -11,9 +11,8 @@ category `other`, so no word is left out. A row is the start of a window (UTC), 
     2026-11-22T14:00:00Z    other    12
 """
 
+import operator
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,23 +20,20 @@ from typing import Annotated
 from kafka_job import (
     JobOptions,
     Plan,
+    aggregate,
     batch_lines,
-    keep_watermark,
+    count_rows,
+    count_values,
     read_lines,
-    reduce_windows,
     run,
     split_lines,
-    utc,
+    tumbling,
     write_rows,
 )
 
-from pyflink.common import Time, Types
-from pyflink.datastream import DataStream, FlatMapFunction, ProcessWindowFunction, StreamExecutionEnvironment
-from pyflink.datastream.window import TumblingEventTimeWindows
+from pyflink.datastream import DataStream, MapFunction, StreamExecutionEnvironment
 
 OTHER = "other"  # the category of words that are not in the table
-
-Pair = tuple[str, int]  # a category, and how many words of it there were
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +64,8 @@ def read_table(path: str) -> dict[str, str]:
     return table
 
 
-class CountByCategory(FlatMapFunction):
-    """Each category of some words once, with the number of its words.
+class FindCategories(MapFunction):
+    """The categories of some words.
 
     The table is a part of the function, and travels with it to wherever it runs: no worker has to see the file.
     """
@@ -77,31 +73,18 @@ class CountByCategory(FlatMapFunction):
     def __init__(self, table: dict[str, str]) -> None:
         self.table = table
 
-    def flat_map(self, words: Iterable[str]) -> Iterable[Pair]:
-        return Counter(self.table.get(word, OTHER) for word in words).items()
-
-
-def add(left: Pair, right: Pair) -> Pair:
-    return left[0], left[1] + right[1]
-
-
-class MakeRow(ProcessWindowFunction):
-    """Adds the start of the window to its result."""
-
-    def process(self, category: str, context: ProcessWindowFunction.Context, pairs: Iterable[Pair]) -> Iterator[str]:
-        for _, count in pairs:  # one pair, which reduce has made of all
-            yield f"{utc(context.window().start)}\t{category}\t{count}"
+    def map(self, words: list[str]) -> list[str]:
+        return [self.table.get(word, OTHER) for word in words]
 
 
 def count_categories(batches: DataStream, table: dict[str, str], window: int) -> DataStream:
     """Count categories per window of `window` seconds: batches of lines come in, rows go out when it closes."""
     words = split_lines(batches)  # ["apple", "pear", "the"]
-    pairs = words.flat_map(CountByCategory(table), output_type=Types.TUPLE([Types.STRING(), Types.LONG()]))
-    pairs.name("count by category").uid("count-by-category")  # ("fruit", 2), ("other", 1)
-    by_category = keep_watermark(pairs.key_by(lambda pair: pair[0], key_type=Types.STRING()))
-    windows = TumblingEventTimeWindows.of(Time.seconds(window))
-    name = f"count per {window} s window"
-    return reduce_windows(by_category, windows, add, MakeRow(), lambda pair: pair[1], name=name, uid="count-categories")
+    categories = (
+        words.map(FindCategories(table)).name("find categories").uid("find-categories")
+    )  # ["fruit", "fruit", "other"]
+    windows = tumbling(window)
+    return aggregate(count_values(categories, windows), windows, operator.add, count_rows)
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:

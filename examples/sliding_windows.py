@@ -12,28 +12,25 @@ before the last one has ended, so a word counts in several: --window divided by 
     2026-11-22T14:00:00Z    hello    3
 """
 
-from collections.abc import Iterator
+import operator
 from dataclasses import dataclass
 from typing import Annotated
 
 from kafka_job import (
-    SHARDS,
     JobOptions,
     Plan,
-    ShardCounts,
+    aggregate,
     batch_lines,
-    count_windows,
-    key_by_shard,
+    count_rows,
+    count_values,
     read_lines,
-    report,
     run,
+    sliding,
     split_lines,
     write_rows,
 )
 
-from pyflink.common import Time, Types
-from pyflink.datastream import DataStream, KeyedProcessFunction, StreamExecutionEnvironment
-from pyflink.datastream.window import SlidingEventTimeWindows
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +46,6 @@ class Options(JobOptions):
             raise ValueError(f"--window must be a multiple of --slide, and {self.window} is none of {self.slide}")
 
 
-class WordsTooLateForSome(KeyedProcessFunction):
-    """The number of words that come when some of their windows have closed, and others are open.
-
-    Flink counts them in the windows that are open, and says nothing of the others.
-    """
-
-    def __init__(self, window: int, slide: int) -> None:
-        self.last_after_first = (window - slide) * 1000  # milliseconds, from the end of a word's first window
-
-    def process_element(self, counts: ShardCounts, context: KeyedProcessFunction.Context) -> Iterator[int]:
-        first_end = context.timestamp()  # a batch has the last millisecond of its slice; its first window ends there
-        watermark = context.timer_service().current_watermark()
-        if first_end <= watermark < first_end + self.last_after_first:
-            yield counts[1].total()
-
-
 def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
     """Count words per window of `window` seconds, of which one begins every `slide` seconds.
 
@@ -72,14 +53,9 @@ def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
         batches: stream of bytes, as of `batch_lines` with `slide`.
         window: a multiple of `slide`.
     """
-    shards = key_by_shard(split_lines(batches))  # (6, {"hello": 2})
-    windows = SlidingEventTimeWindows.of(Time.seconds(window), Time.seconds(slide))
-    name = f"count per {window} s window, every {slide} s"
-    rows = count_windows(shards, windows, name)  # late is what is too late for all of its windows
-    partly = shards.process(WordsTooLateForSome(window, slide), output_type=Types.LONG())
-    partly.name("too late for some windows").uid("too-late-for-some")
-    report(partly, "partlyLateWords", "Words that came after some of their windows had closed, not counted in these")
-    return rows
+    windows = sliding(window, slide)
+    # Late is what is too late for all of its windows. What is too late for some of them is reported, too.
+    return aggregate(count_values(split_lines(batches), windows), windows, operator.add, count_rows)
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
@@ -93,7 +69,7 @@ def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan)
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time; windows overlap.")
-    state = f"counts per window of {options.window} s, one every {options.slide} s, in {SHARDS} shards"
+    state = f"counts per window of {options.window} s, one every {options.slide} s,"
     run("sliding_windows", build, options, state)
 
 

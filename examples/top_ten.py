@@ -13,8 +13,8 @@ Who ranks words must have seen all of them. So in the end all counts of a window
 key. What is most of the work, splitting lines and counting words, is done before that, by as many workers as there are.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Annotated
@@ -22,19 +22,19 @@ from typing import Annotated
 from kafka_job import (
     JobOptions,
     Plan,
+    aggregate,
     batch_lines,
-    keep_watermark,
+    count_values,
     read_lines,
-    reduce_windows,
     run,
     split_lines,
+    tumbling,
     utc,
     write_rows,
 )
 
-from pyflink.common import Time, Types
-from pyflink.datastream import DataStream, ProcessWindowFunction, StreamExecutionEnvironment
-from pyflink.datastream.window import TumblingEventTimeWindows
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream.window import TimeWindow
 
 TOP = 10
 
@@ -46,38 +46,21 @@ class Options(JobOptions):
     window: Annotated[int, "length of the windows in seconds"] = 5
 
 
-def top(counts: Counter[str]) -> list[tuple[str, int]]:
+def top(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """The TOP most frequent words with their counts, the first one first; equals are in the order of the words."""
     return nsmallest(TOP, counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def add_counts(left: Counter[str], right: Counter[str]) -> Counter[str]:
-    counts = left.copy()  # what reduce is given may be Flink's own, so it is not changed
-    counts.update(right)
-    return counts
-
-
-class RankWords(ProcessWindowFunction):
-    """The rows of a window, as one text."""
-
-    def process(
-        self, key: int, context: ProcessWindowFunction.Context, counted: Iterable[Counter[str]]
-    ) -> Iterator[str]:
-        start = utc(context.window().start)
-        for counts in counted:  # one, which reduce has made of all
-            rows = [f"{start}\t{rank}\t{word}\t{count}" for rank, (word, count) in enumerate(top(counts), start=1)]
-            if rows:  # none where all lines of the window are empty
-                yield "\n".join(rows)
+def rank_rows(window: TimeWindow, counts: Mapping[str, int]) -> Iterator[str]:
+    start = utc(window.start)
+    for rank, (word, count) in enumerate(top(counts), start=1):
+        yield f"{start}\t{rank}\t{word}\t{count}"
 
 
 def top_words(batches: DataStream, window: int) -> DataStream:
     """The top words per window of `window` seconds: batches of lines come in, rows go out when their window closes."""
-    counts = split_lines(batches).map(Counter).name("count in batch").uid("count")  # {"hello": 2, "world": 1}
-    one_place = keep_watermark(counts.key_by(lambda counts: 0, key_type=Types.INT()))
-    windows = TumblingEventTimeWindows.of(Time.seconds(window))
-    name = f"top {TOP} per {window} s window"
-    # "2026-11-22T14:00:05Z\t1\thello\t3"
-    return reduce_windows(one_place, windows, add_counts, RankWords(), Counter.total, name=name, uid="top-words")
+    windows = tumbling(window, shards=1)  # all words of a window are in one shard
+    return aggregate(count_values(split_lines(batches), windows), windows, operator.add, rank_rows)
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:

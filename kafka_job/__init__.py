@@ -20,7 +20,10 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
 
 from kafka_job.execution.entry import run
 from kafka_job.execution.local import Stop
-from kafka_job.options import JobOptions
-from kafka_job.pipeline.counts import SHARDS, ShardCounts, count_windows, key_by_shard, reduce_windows, split_lines
-from kafka_job.pipeline.ends import Plan, read_lines, utc, write_rows, write_to_topic
+from kafka_job.options import JobOptions, ToTopic, WithRejected
+from kafka_job.pipeline.records import Record, milliseconds, read_records, write_rejected
+from kafka_job.pipeline.sinks import Message, message, write_messages, write_rows
+from kafka_job.pipeline.source import Plan, read_lines
 from kafka_job.pipeline.steps import batch_lines, keep_watermark, query, report, report_late, tables_with_lines
+from kafka_job.pipeline.windows import aggregate, count_rows, count_values, session, sliding, split_lines, tumbling
+from kafka_job.terminal import utc

@@ -78,6 +78,12 @@ class JobOptions:
     idle_timeout: Annotated[
         int, "when a partition without records no longer holds windows back; 0: never", not_negative, "SECONDS"
     ] = 5
+    max_ahead: Annotated[
+        int,
+        "how much ahead of this machine's clock a record's time may be; others are not counted; 0: any time",
+        not_negative,
+        "SECONDS",
+    ] = 3600
     start: Annotated[
         Literal["committed", "earliest", "latest"],
         "offsets to start from; committed: those of the group, earliest where it has none",
@@ -116,6 +122,48 @@ class JobOptions:
             return cls(**vars(parser.parse_args(arguments)))
         except ValueError as error:
             parser.error(str(error))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToTopic(JobOptions):
+    """Flags of a job that can write its results to a topic; raises ValueError where they do not go together."""
+
+    to_topic: Annotated[str | None, "topic to write results to, in place of --output", str, "TOPIC"] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.to_topic and self.output:
+            raise ValueError("results go to files or to a topic; leave out --output or --to-topic")
+        if self.to_topic == self.topic:
+            raise ValueError(
+                f"--to-topic {self.topic} is the topic that is read: the job would read what it has written"
+            )
+
+    def rows_go_to(self) -> str | None:
+        return f"kafka://{self.to_topic}" if self.to_topic else self.output
+
+    def transactional_ids(self) -> str:
+        """What the names of this job's transactions begin with: the same in each of its runs, another in other jobs.
+
+        With the name of a transaction goes the right to abort it. The next run does that with what a crash has left
+        open.
+        """
+        return f"{self.topic}/{self.to_topic}/{self.group_id}"  # no topic's name has a slash
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithRejected(JobOptions):
+    """The flag of a job that sends some records on to a topic; raises ValueError where that is the topic it reads."""
+
+    rejected_topic: Annotated[str | None, "where rejected records go; None: TOPIC-rejected", str, "TOPIC"] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rejected_topic == self.topic:
+            raise ValueError(f"--rejected-topic {self.topic} is the topic that is read: the job would read them again")
+
+    def topic_of_rejected(self) -> str:
+        return self.rejected_topic or f"{self.topic}-rejected"
 
 
 def add_flag(parser: argparse.ArgumentParser, field: Field, hint: Any) -> None:

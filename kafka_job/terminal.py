@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 
 
 def say(text: str) -> None:
@@ -13,3 +14,8 @@ def say(text: str) -> None:
 def printable(text: str) -> str:
     """A text without what a terminal would obey instead of showing it."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def utc(milliseconds: int) -> str:
+    """A time since the epoch as text: 2026-11-22T14:00:05Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))

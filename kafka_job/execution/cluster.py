@@ -14,7 +14,7 @@ from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
 from kafka_job.flink.connector import java_class
 from kafka_job.flink.running import get_json
 from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
-from kafka_job.pipeline.ends import Plan
+from kafka_job.pipeline.source import Plan
 from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in, taken
 from kafka_job.terminal import say
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -41,7 +41,7 @@ def run(
     options: JobOptions,
     state: str,
     settings: Mapping[str, str] = MappingProxyType({}),
-    to_topic: str | None = None,
+    to_topics: Sequence[str] = (),
     stop: Stop | None = None,
 ) -> None:
     """Run a job, on the cluster of 'flink run' or else in this process, until it ends or is stopped.
@@ -55,7 +55,7 @@ def run(
         state: in words, what the job keeps in state. What must not change between a checkpoint and a run that goes on
             from it belongs here; topic, output and Flink's version are looked after.
         settings: Flink's configuration, where it is to be another one than SETTINGS.
-        to_topic: a topic that the job writes to.
+        to_topics: that the job writes to.
         stop: asks a run in this process to stop, as Ctrl-C does.
     """
     on_cluster = gateway.under_flink_run()
@@ -67,7 +67,7 @@ def run(
         find_connector()
         broker = Broker(options.bootstrap_servers, read_config(options.kafka_config) if options.kafka_config else {})
         job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker)
-        patiently(lambda: check_set_up(job, to_topic, on_cluster), configuration)
+        patiently(lambda: check_set_up(job, to_topics, on_cluster), configuration)
         if options.live and on_cluster:
             say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
         is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
@@ -85,14 +85,14 @@ def run(
         sys.exit(130)
 
 
-def check_set_up(job: Job, to_topic: str | None, on_cluster: bool) -> None:
+def check_set_up(job: Job, to_topics: Sequence[str], on_cluster: bool) -> None:
     """Exit with one sentence where something is wrong; what can be said at once is said before the JVM starts."""
     answering = check_addresses(job.broker)
     check_folders(job.options, on_cluster)
     if not on_cluster:
         start_jvm(job)
     with said_in_one_sentence():  # the JVM may end meanwhile
-        check_kafka(job.broker, {job.options.topic: "READ"} | ({to_topic: "WRITE"} if to_topic else {}), answering)
+        check_kafka(job.broker, dict.fromkeys(to_topics, "WRITE") | {job.options.topic: "READ"}, answering)
 
 
 def start_jvm(job: Job) -> gateway.Jvm:

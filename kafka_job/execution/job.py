@@ -12,7 +12,7 @@ from kafka_job.flink.gateway import log_file
 from kafka_job.flink.running import why_it_failed
 from kafka_job.kafka.broker import Broker, Refused
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.ends import Plan
+from kafka_job.pipeline.source import Plan
 from kafka_job.resume.plans import Recovery, check_state
 
 from py4j.protocol import Py4JError, Py4JJavaError

@@ -17,8 +17,7 @@ from typing import Any
 
 from kafka_job.flink.gateway import Jvm
 from kafka_job.flink.running import get_json
-from kafka_job.pipeline.ends import utc
-from kafka_job.terminal import printable
+from kafka_job.terminal import printable, utc
 
 from py4j.protocol import Py4JError
 from rich.console import Console, ConsoleOptions, Group

@@ -18,7 +18,7 @@ from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
-from kafka_job.pipeline.ends import Plan
+from kafka_job.pipeline.source import Plan
 from kafka_job.resume.plans import checkpoint_offsets, newest_checkpoint, plan_in, record_start, taken
 from kafka_job.terminal import say
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import Jvm, log_file, stdout_is_gone
 from kafka_job.flink.snapshots import METADATA
-from kafka_job.pipeline.ends import Plan, utc
+from kafka_job.pipeline.source import Plan
 from kafka_job.resume.plans import record_start
-from kafka_job.terminal import say
+from kafka_job.terminal import say, utc
 
 from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient

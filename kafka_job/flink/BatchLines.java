@@ -1,12 +1,12 @@
+package kafka_job;
+
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.*;
 import java.util.TreeMap;
-import org.apache.flink.streaming.api.graph.StreamConfig;
 import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
-import org.apache.flink.streaming.runtime.tasks.*;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.util.OutputTag;
@@ -24,18 +24,21 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     private final int limit; // bytes, of all batches together
     private final OutputTag nullValues;
     private final OutputTag invalidLines;
-    private final TreeMap batches = new TreeMap(); // last millisecond of a window -> text
-    private final CharsetDecoder decoder = StandardCharsets.UTF_8.newDecoder();
-    private int size; // bytes
+    private transient TreeMap batches; // last millisecond of a window -> text
+    private transient CharsetDecoder decoder;
+    private transient int size; // bytes
 
-    public BatchLines(
-            Object[] references, StreamTask task, StreamConfig config, Output output, ProcessingTimeService time)
-            throws Exception {
-        window = ((Number) references[0]).longValue();
-        limit = ((Number) references[1]).intValue();
-        nullValues = (OutputTag) references[2];
-        invalidLines = (OutputTag) references[3];
-        setup(task, config, output);
+    public BatchLines(int window, int limit, OutputTag nullValues, OutputTag invalidLines) {
+        this.window = window;
+        this.limit = limit;
+        this.nullValues = nullValues;
+        this.invalidLines = invalidLines;
+    }
+
+    public void open() throws Exception {
+        super.open();
+        batches = new TreeMap();
+        decoder = StandardCharsets.UTF_8.newDecoder();
     }
 
     public void processElement(StreamRecord record) throws Exception {

@@ -1,12 +1,12 @@
+package kafka_job;
+
 import java.util.Collections;
 import org.apache.flink.api.common.state.*;
 import org.apache.flink.api.common.typeinfo.BasicTypeInfo;
 import org.apache.flink.runtime.state.*;
-import org.apache.flink.streaming.api.graph.StreamConfig;
 import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
-import org.apache.flink.streaming.runtime.tasks.*;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 
 /**
@@ -18,14 +18,8 @@ import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
  * source is idle at that moment (FLINK-40499).
  */
 public class KeepWatermark extends AbstractStreamOperator implements OneInputStreamOperator {
-    private ListState state;
-    private long latest = Long.MIN_VALUE;
-
-    public KeepWatermark(
-            Object[] references, StreamTask task, StreamConfig config, Output output, ProcessingTimeService time)
-            throws Exception {
-        setup(task, config, output);
-    }
+    private transient ListState state;
+    private transient long latest;
 
     public void initializeState(StateInitializationContext context) throws Exception {
         super.initializeState(context);
@@ -36,7 +30,7 @@ public class KeepWatermark extends AbstractStreamOperator implements OneInputStr
         for (Object watermark : (Iterable) state.get()) {
             least = Math.min(least, ((Long) watermark).longValue());
         }
-        latest = least < Long.MAX_VALUE ? least : latest; // no state has the end of time, see processWatermark
+        latest = least < Long.MAX_VALUE ? least : Long.MIN_VALUE; // no state has the end of time, see processWatermark
     }
 
     public void open() throws Exception {

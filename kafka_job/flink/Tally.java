@@ -1,29 +1,30 @@
+package kafka_job;
+
 import java.util.Collections;
 import org.apache.flink.api.common.state.*;
 import org.apache.flink.api.common.typeinfo.BasicTypeInfo;
 import org.apache.flink.metrics.Gauge;
 import org.apache.flink.runtime.state.*;
-import org.apache.flink.streaming.api.graph.StreamConfig;
 import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
-import org.apache.flink.streaming.runtime.tasks.*;
 
 /**
- * Adds up numbers: a metric while the job runs, a line on stderr when it ends.
+ * Adds up numbers: a metric while the job runs, a line on stderr when it ends, and if need be one when there is a first.
  *
  * <p>The sum is state, so it is as exact after a crash as what the job has counted. Each subtask has a sum of its own.
  */
 public class Tally extends AbstractStreamOperator implements OneInputStreamOperator, Gauge {
     private final String metric;
     private final String sentence;
-    private ListState state;
-    private long sum;
+    private final boolean atOnce;
+    private transient ListState state;
+    private transient long sum;
+    private transient boolean said;
 
-    public Tally(Object[] references, StreamTask task, StreamConfig config, Output output, ProcessingTimeService time)
-            throws Exception {
-        metric = (String) references[0];
-        sentence = (String) references[1];
-        setup(task, config, output);
+    public Tally(String metric, String sentence, boolean atOnce) {
+        this.metric = metric;
+        this.sentence = sentence;
+        this.atOnce = atOnce;
     }
 
     public void initializeState(StateInitializationContext context) throws Exception {
@@ -42,6 +43,10 @@ public class Tally extends AbstractStreamOperator implements OneInputStreamOpera
 
     public void processElement(StreamRecord record) {
         sum += ((Number) record.getValue()).longValue();
+        if (atOnce && !said && sum > 0) {
+            System.err.println(sentence + ": " + sum + " so far");
+            said = true;
+        }
     }
 
     public void snapshotState(StateSnapshotContext context) throws Exception {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kafka_job.flink.connector import connector_jars, java_class, private
 from kafka_job.flink.gateway import under_flink_run
+from kafka_job.flink.operators import jar_of_classes
 
 import cloudpickle
 from pyflink.common import Configuration, Types, WatermarkStrategy
@@ -35,10 +36,11 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     for key, value in settings.items():
         configuration.set_string(key, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
+    # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has the connector on its class
+    # path. Not 'pipeline.jars', which replaces Flink's own jars.
     if under_flink_run():
-        # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has it on its class path.
-        # Not 'pipeline.jars', which replaces Flink's own jars.
         environment.add_jars(*(jar.as_uri() for jar in connector_jars()))
+    environment.add_jars(jar_of_classes().as_uri())
     return environment
 
 

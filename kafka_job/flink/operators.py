@@ -1,69 +1,89 @@
-"""Operators in Java, for what a Python function is not told: that a checkpoint begins, and that the job ends. And SQL.
+"""Classes in Java, for what a Python function is not told, and for what PyFlink has no way to say. And SQL.
 
-Flink compiles the sources beside this file when the job starts, with the compiler that it uses for SQL, Janino, which
-wants raw types; the arguments of a constructor are those that Flink passes. No Java compiler is to be installed. The
-source text is part of the job, so a cluster needs nothing of this folder.
+The sources beside this file become a jar when the first job starts: Flink brings a compiler, Janino, with which it
+compiles SQL, and which wants raw types. No Java compiler is to be installed. The jar travels with the job, so a cluster
+needs nothing of this folder.
 
-Leans on: GeneratedOperator and its factory, which are Flink SQL's; transformations added to Java's environment; Java's
-stream behind PyFlink's; Java's form of PyFlink's data types; the 'raw' format of Flink SQL as a class; Java's table
-environment; the planner's counter of steps.
+Leans on: Janino; DataStream.transform; what is in Java behind PyFlink's streams, builders, strategies, data types and
+table environment; the 'raw' format of Flink SQL as a class; the planner's counter of steps.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from kafka_job.flink.connector import java_class
 
-from py4j.java_gateway import JavaObject
-from pyflink.common import TypeInformation
+from pyflink.common import TypeInformation, WatermarkStrategy
 from pyflink.common.serialization import DeserializationSchema
 from pyflink.datastream import DataStream, KeyedStream, OutputTag
+from pyflink.datastream.connectors import kafka
 from pyflink.table import DataTypes, StreamTableEnvironment
 from pyflink.table.types import DataType, _to_java_data_type
 from pyflink.util.java_utils import to_jarray
 
+SOURCES = Path(__file__).resolve().parent
+
+
+@functools.cache  # for all jobs of this process
+def jar_of_classes() -> Path:
+    """The jar of the Java classes beside this file, which goes when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="classes-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(folder / "kafka_job.jar", "w") as jar:
+        for name, code in compiled().items():
+            jar.writestr(name, bytes(code))
+    return Path(jar.filename)
+
+
+def compiled() -> dict[str, bytes]:
+    """The Java classes beside this file, by the names of their files in a jar."""
+    file, classes = java_class("java.io.File"), java_class("java.util.HashMap")()
+    compiler = java_class("org.codehaus.janino.CompilerFactory")().newCompiler()
+    compiler.setClassFileCreator(java_class("org.codehaus.commons.compiler.util.resource.MapResourceCreator")(classes))
+    compiler.compile(to_jarray(file, [file(str(source)) for source in SOURCES.glob("*.java")]))
+    return dict(classes)
+
+
+def our_class(name: str) -> Any:
+    """One of our Java classes, see `jar_of_classes`."""
+    return java_class(f"kafka_job.{name}")
+
 
 def through_operator(
-    stream: DataStream, class_name: str, constants: list[Any], uid: str, output_type: TypeInformation | None = None
+    stream: DataStream, class_name: str, *constants: Any, uid: str, output_type: TypeInformation | None = None
 ) -> DataStream:
-    """A stream through one of the operators of this folder, with as many subtasks, and by default the same type.
+    """A stream through one of our operators, with as many subtasks, and by default the same type.
 
-    `constants`: what its constructor is given, values that Java can serialize. `uid`: with spaces it is its name, too.
+    `constants`: what its constructor is given. `uid`: with spaces it is its name, too.
     """
     before = stream._j_data_stream
-    constants = [one.get_java_output_tag() if isinstance(one, OutputTag) else one for one in constants]
-    generated = java_class("org.apache.flink.table.runtime.generated.GeneratedOperator")(
-        class_name,
-        source_of(class_name),
-        to_jarray(java_class("java.lang.Object"), constants),
-        java_class("org.apache.flink.configuration.Configuration")(),
+    # Of a keyed stream, too, the operator is one without keys.
+    unkeyed = java_class("org.apache.flink.streaming.api.datastream.DataStream")(
+        before.getExecutionEnvironment(), before.getTransformation()
     )
-    transformation = java_class("org.apache.flink.streaming.api.transformations.OneInputTransformation")(
-        before.getTransformation(),
-        uid.replace("-", " "),
-        java_class("org.apache.flink.table.runtime.operators.CodeGenOperatorFactory")(generated),
-        output_type.get_java_type_info() if output_type else before.getType(),
-        before.getParallelism(),
-    )
-    transformation.setUid(uid)
-    before.getExecutionEnvironment().addOperator(transformation)
-    return stream_of(before, transformation)
+    java_type = output_type.get_java_type_info() if output_type else before.getType()
+    after = unkeyed.transform(uid.replace("-", " "), java_type, our_class(class_name)(*map(in_java, constants)))
+    return DataStream(after.uid(uid).setParallelism(before.getParallelism()))
 
 
-def source_of(class_name: str) -> str:
-    return (Path(__file__).parent / f"{class_name}.java").read_text("utf-8")
+def in_java(constant: Any) -> Any:
+    """What a constructor in Java takes."""
+    if isinstance(constant, OutputTag):
+        return constant.get_java_output_tag()
+    return constant._j_watermark_strategy if isinstance(constant, WatermarkStrategy) else constant
 
 
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
     """What one of our operators has sent to a side output."""
     before = stream._j_data_stream
     side = java_class("org.apache.flink.streaming.api.transformations.SideOutputTransformation")
-    return stream_of(before, side(before.getTransformation(), tag.get_java_output_tag()))
-
-
-def stream_of(before: JavaObject, transformation: JavaObject) -> DataStream:
-    """The stream that comes out of a transformation; `before`: Java's stream that goes in."""
     data_stream = java_class("org.apache.flink.streaming.api.datastream.DataStream")
+    transformation = side(before.getTransformation(), tag.get_java_output_tag())
     return DataStream(data_stream(before.getExecutionEnvironment(), transformation))
 
 
@@ -85,6 +105,33 @@ def raw_values(name: str) -> DeserializationSchema:
     row_type = java_class("org.apache.flink.table.runtime.typeutils.InternalTypeInfo").of(row)
     schema = java_class("org.apache.flink.formats.raw.RawFormatDeserializationSchema")
     return DeserializationSchema(schema(value, row_type, "UTF-8", True))
+
+
+def pickled_records(source: kafka.KafkaSourceBuilder, with_metadata: bool) -> None:
+    """Let a source give records as (partition, pickled value, or tuple of all that there is of it)."""
+    source._j_builder.setDeserializer(our_class("Records")(with_metadata))
+
+
+def rows_as_messages(sink: kafka.KafkaSinkBuilder, topic: str) -> None:
+    """Let a sink write rows of key, value, names of headers and their values as records of a topic."""
+    sink._j_builder.setRecordSerializer(our_class("Messages")(topic))
+
+
+def max_ahead(watermarks: WatermarkStrategy, seconds: int) -> WatermarkStrategy:
+    """The same watermarks, which no record moves that is so much ahead of the wall clock; 0: no limit.
+
+    Raises ValueError for a strategy with a timestamp assigner, which PyFlink would leave out.
+    """
+    if watermarks._timestamp_assigner:
+        raise ValueError(
+            "PyFlink leaves out with_timestamp_assigner at a source; see read_records for a time of your own"
+        )
+    return WatermarkStrategy(our_class("MaxAhead")(watermarks._j_watermark_strategy, seconds * 1000))
+
+
+def watermarks_of_times_read(delay: int) -> WatermarkStrategy:
+    """Watermarks by the times that Python reads in records, less so many seconds, see EventTime.java."""
+    return WatermarkStrategy(our_class("EventTime$Watermarks")(delay * 1000))
 
 
 def number_steps_anew(tables: StreamTableEnvironment) -> None:

@@ -25,12 +25,17 @@ def batch_lines(lines: DataStream, window: int) -> DataStream:
     A batch is of one window, of so many seconds: bytes, with a line feed after each line; its timestamp is the window's
     last millisecond. Null values are left out, and reported; so are lines that are not UTF-8. `lines`: see `Plan.read`.
     """
-    constants = [window * 1000, BATCH_BYTES, NULL_VALUES, INVALID_LINES]
+    constants = window * 1000, BATCH_BYTES, NULL_VALUES, INVALID_LINES
     batch = Types.PRIMITIVE_ARRAY(Types.BYTE())
-    batches = through_operator(lines, "BatchLines", constants, uid="batch-lines", output_type=batch)
-    report(side_output(batches, NULL_VALUES), "nullValues", "Records with a null value (tombstones), not counted")
+    batches = through_operator(lines, "BatchLines", *constants, uid="batch-lines", output_type=batch)
+    report_nulls(batches)
     report(side_output(batches, INVALID_LINES), "invalidLines", "Lines with bytes that are not UTF-8")
     return batches
+
+
+def report_nulls(batches: DataStream) -> None:
+    """Report what one of our operators has found that has no value."""
+    report(side_output(batches, NULL_VALUES), "nullValues", "Records with a null value (tombstones), not counted")
 
 
 def keep_watermark(stream: Stream) -> Stream:
@@ -39,16 +44,17 @@ def keep_watermark(stream: Stream) -> Stream:
     What follows finds late after a restart what was late before it, and a drain closes all windows. Its place is right
     before what works on event time, after key_by: the watermark there is made of those of all subtasks before.
     """
-    kept = through_operator(stream, "KeepWatermark", [], uid="keep-watermark")
+    kept = through_operator(stream, "KeepWatermark", uid="keep-watermark")
     return keyed_as_before(kept, stream) if isinstance(stream, KeyedStream) else kept
 
 
-def report(numbers: DataStream, metric: str, sentence: str) -> None:
+def report(numbers: DataStream, metric: str, sentence: str, at_once: bool = False) -> None:
     """Add up numbers, exactly, whatever ends the job: one of Flink's metrics, and a line "SENTENCE: SUM" at the end.
 
     Each subtask has a sum, and says it on stderr, on a cluster in a .out file. `numbers`: stream of Types.LONG().
+    `at_once`: say so as well when the first one comes.
     """
-    through_operator(numbers, "Tally", [metric, sentence], uid=f"report-{metric}")
+    through_operator(numbers, "Tally", metric, sentence, at_once, uid=f"report-{metric}")
 
 
 def report_late(rows: DataStream, tag: OutputTag, size: Callable[[Any], int], things: str = "words") -> None:

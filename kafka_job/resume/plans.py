@@ -18,8 +18,8 @@ from kafka_job.flink.environment import operator_ids
 from kafka_job.flink.snapshots import METADATA, Split, Unreadable, number_of, operators_in
 from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.ends import SOURCE_UID, Plan, utc
-from kafka_job.terminal import say
+from kafka_job.pipeline.source import SOURCE_UID, Plan
+from kafka_job.terminal import say, utc
 
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
@@ -168,7 +168,8 @@ def make_plan(options: JobOptions, broker: Broker, topic: TopicOffsets, read: Of
         start = dict.fromkeys(topic.first, 0) | read
         anew = "choose another folder: --checkpoint-dir DIR (after -s: leave it out)"
         check_start(start, topic, "the checkpoint", anew)
-    plan = Plan(broker, options.topic, {number: max(offset, topic.first[number]) for number, offset in start.items()})
+    first = {number: max(offset, topic.first[number]) for number, offset in start.items()}
+    plan = Plan(broker, options.topic, first, max_ahead=options.max_ahead)
     if options.bounded:
         return replace(plan, end=topic.end, bounded=by_flink)
     return replace(plan, idle_timeout=options.idle_timeout)

@@ -1,0 +1,73 @@
+package kafka_job;
+
+import org.apache.flink.api.common.eventtime.*;
+import org.apache.flink.streaming.api.operators.*;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.util.OutputTag;
+
+/**
+ * Watermarks as of another strategy, which a record with a wrong clock does not move.
+ *
+ * <p>One record of the year 3000 would close all windows, and all that follows would be late.
+ */
+public class MaxAhead implements WatermarkStrategy {
+    private static final long LAST = 253402300799999L; // of the year 9999: no window begins later, none can be written
+    private final WatermarkStrategy strategy;
+    private final long milliseconds; // that a record may be ahead of the wall clock; 0: no limit
+
+    public MaxAhead(WatermarkStrategy strategy, long milliseconds) {
+        this.strategy = strategy;
+        this.milliseconds = milliseconds;
+    }
+
+    boolean isExceededBy(long timestamp) {
+        return timestamp > (milliseconds > 0 ? System.currentTimeMillis() + milliseconds : LAST);
+    }
+
+    public TimestampAssigner createTimestampAssigner(TimestampAssignerSupplier.Context context) {
+        return strategy.createTimestampAssigner(context);
+    }
+
+    public WatermarkGenerator createWatermarkGenerator(WatermarkGeneratorSupplier.Context context) {
+        return new Guarded(strategy.createWatermarkGenerator(context), this);
+    }
+
+    private static class Guarded implements WatermarkGenerator {
+        private final WatermarkGenerator generator;
+        private final MaxAhead maxAhead;
+
+        Guarded(WatermarkGenerator generator, MaxAhead maxAhead) {
+            this.generator = generator;
+            this.maxAhead = maxAhead;
+        }
+
+        public void onEvent(Object event, long timestamp, WatermarkOutput output) {
+            if (!maxAhead.isExceededBy(timestamp)) {
+                generator.onEvent(event, timestamp, output);
+            }
+        }
+
+        public void onPeriodicEmit(WatermarkOutput output) {
+            generator.onPeriodicEmit(output);
+        }
+    }
+
+    /** Leaves such records out; for each of them a 1 goes to a side output. */
+    public static class Filter extends AbstractStreamOperator implements OneInputStreamOperator {
+        private final MaxAhead maxAhead;
+        private final OutputTag tooFarAhead;
+
+        public Filter(MaxAhead maxAhead, OutputTag tooFarAhead) {
+            this.maxAhead = maxAhead;
+            this.tooFarAhead = tooFarAhead;
+        }
+
+        public void processElement(StreamRecord record) {
+            if (maxAhead.isExceededBy(record.getTimestamp())) {
+                output.collect(tooFarAhead, new StreamRecord(Long.valueOf(1)));
+            } else {
+                output.collect(record);
+            }
+        }
+    }
+}

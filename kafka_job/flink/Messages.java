@@ -1,0 +1,26 @@
+package kafka_job;
+
+import java.util.*;
+import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
+import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.flink.types.Row;
+
+/** A row (key, value, names of headers, values of headers) as a record for a topic. */
+public class Messages implements KafkaRecordSerializationSchema {
+    private final String topic;
+
+    public Messages(String topic) {
+        this.topic = topic;
+    }
+
+    public ProducerRecord serialize(Object element, KafkaSinkContext context, Long timestamp) {
+        Row row = (Row) element;
+        ProducerRecord record = new ProducerRecord(topic, row.getField(0), row.getField(1));
+        Object[] names = (Object[]) row.getField(2);
+        Object[] values = (Object[]) row.getField(3);
+        for (int i = 0; i < names.length; i++) {
+            record.headers().add((String) names[i], (byte[]) values[i]);
+        }
+        return record;
+    }
+}

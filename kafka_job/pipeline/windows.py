@@ -1,0 +1,180 @@
+"""Windows of event time, and what is added up in them: the steps of word_count.py for any value and any window."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from zlib import crc32
+
+from kafka_job.pipeline.steps import keep_watermark, report, report_late
+from kafka_job.terminal import utc
+
+from pyflink.common import Time, Types
+from pyflink.datastream import DataStream, KeyedProcessFunction, OutputTag, ProcessWindowFunction
+from pyflink.datastream.window import (
+    EventTimeSessionWindows,
+    SlidingEventTimeWindows,
+    TimeWindow,
+    TumblingEventTimeWindows,
+    WindowAssigner,
+)
+
+SHARDS = 128  # groups of keys, see word_count.py; no more workers than this can share the work
+# A shard, or for sessions a key; how many things were added up, and what they have come to, by key.
+Part = tuple[int, tuple[int, dict[Any, Any]]]
+PART = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
+LATE = OutputTag("late")
+Value = TypeVar("Value")
+Add = Callable[[Value, Value], Value]
+Rows = Callable[[TimeWindow, Mapping[Any, Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What windows there are; made by `tumbling`, `sliding` or `session`."""
+
+    assigner: WindowAssigner
+    slice: int  # milliseconds: the records of one slice are in the same windows; 1 for sessions
+    text: str
+    shards: int = SHARDS  # 0: each key by itself
+    overlap: int = 0  # milliseconds from the end of a record's first window to that of its last one
+
+
+def tumbling(seconds: int, shards: int = SHARDS) -> Windows:
+    """Windows that follow each other. `shards`: 1 brings all keys of a window to one place, as a ranking needs."""
+    windows = TumblingEventTimeWindows.of(Time.seconds(seconds))
+    return Windows(windows, seconds * 1000, f"window of {seconds} s", shards)
+
+
+def sliding(seconds: int, slide: int) -> Windows:
+    """Windows of which one begins every `slide` seconds. `seconds`: a multiple of it."""
+    windows = SlidingEventTimeWindows.of(Time.seconds(seconds), Time.seconds(slide))
+    text = f"window of {seconds} s, every {slide} s"
+    return Windows(windows, slide * 1000, text, overlap=(seconds - slide) * 1000)
+
+
+def session(gap: int) -> Windows:
+    """For each key windows of its own, which end when nothing has come for `gap` seconds."""
+    return Windows(EventTimeSessionWindows.with_gap(Time.seconds(gap)), 1, f"session, gap {gap} s", shards=0)
+
+
+def shard_of(key: Any, shards: int) -> int:
+    """The shard that a key always belongs to; not by hash(key), which differs from process to process."""
+    return crc32((key if isinstance(key, str) else repr(key)).encode(errors="surrogatepass")) % shards if shards else 0
+
+
+def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int) -> Iterator[Part]:
+    """Values by key as parts. `numbers`: how many things each stands for. `shards`: 0: a part for each key."""
+    if not shards:
+        yield from ((0, (numbers[key], {key: value})) for key, value in values.items())
+        return
+    parts: dict[int, tuple[list[int], dict[Any, Any]]] = {}
+    for key, value in values.items():
+        number, part = parts.setdefault(shard_of(key, shards), ([0], {}))
+        number[0] += numbers[key]
+        part[key] = value
+    yield from ((shard, (number[0], part)) for shard, (number, part) in parts.items())
+
+
+def split_lines(batches: DataStream) -> DataStream:
+    """What is between white space in each batch of lines, as a list; see `batch_lines`."""
+    return batches.map(split).name("split into words").uid("split-lines")
+
+
+def split(batch: bytes) -> list[str]:
+    """What is between white space. Bytes that are not UTF-8 become U+FFFD."""
+    return batch.decode("utf-8", errors="replace").split()
+
+
+def count_values(values: DataStream, windows: Windows) -> DataStream:
+    """How often each value is in a list, as parts for `aggregate`. `values`: stream of lists, as of `split_lines`."""
+    shards = windows.shards
+
+    def count(some: Iterable[Any]) -> Iterator[Part]:
+        counts = Counter(some)
+        return in_shards(counts, counts, shards)
+
+    return values.flat_map(count, output_type=PART).name("count in batch").uid("count-by-shard")
+
+
+def aggregate(
+    parts: DataStream,
+    windows: Windows,
+    add: Add,
+    make_rows: Rows,
+    *,
+    things: str = "words",
+    as_text: bool = True,
+) -> DataStream:
+    """Add up the values of each key in each window; what comes out when the watermark closes it.
+
+    Args:
+        parts: of `count_values` or `read_records`.
+        add: makes one value of two, and changes neither.
+        make_rows: is given a window, with start and end in milliseconds since the epoch, and the values of some of its
+            keys; returns rows.
+        things: in one word, what is counted where it is late.
+        as_text: rows are texts, and those of a call become one; else each is an object, as a `message`.
+    """
+    by = (lambda part: part[0]) if windows.shards else (lambda part: repr(next(iter(part[1][1]))))
+    keyed = keep_watermark(parts.key_by(by, key_type=Types.INT() if windows.shards else Types.STRING()))
+    windowed = keyed.window(windows.assigner).side_output_late_data(LATE)
+    uid = f"count-in-{windows.shards}-shards"  # with another number, old state would have keys in the wrong shards
+    rows = windowed.reduce(
+        lambda left, right: joined(left, right, add),
+        MakeRows(make_rows, as_text),
+        output_type=Types.STRING() if as_text else Types.PICKLED_BYTE_ARRAY(),
+    )
+    rows.name(f"count per {windows.text}").uid(uid)
+    report_late(rows, LATE, lambda part: part[1][0], things)
+    if windows.overlap:
+        partly = keyed.process(TooLateForSome(windows.overlap), output_type=Types.LONG())
+        partly.name("too late for some windows").uid("too-late-for-some")
+        late = f"{things.capitalize()} that came after some of their windows had closed, not counted in these"
+        report(partly, f"partlyLate{things.capitalize()}", late)
+    return rows
+
+
+def joined(left: Part, right: Part, add: Add) -> Part:
+    """Two parts of a shard, as one."""
+    shard, (number, values) = left
+    both = values.copy()  # a reduce function must not change what it is given
+    for key, value in right[1][1].items():
+        both[key] = add(both[key], value) if key in both else value
+    return shard, (number + right[1][0], both)
+
+
+class MakeRows(ProcessWindowFunction):
+    """What comes out of a window."""
+
+    def __init__(self, make_rows: Rows, as_text: bool) -> None:
+        self.make_rows, self.as_text = make_rows, as_text
+
+    def process(self, key: int | str, context: ProcessWindowFunction.Context, added: Iterable[Part]) -> Iterator[Any]:
+        for _, (_, values) in added:  # one, which reduce has made of all
+            rows = self.make_rows(context.window(), values)
+            if not self.as_text:
+                yield from rows
+            elif text := "\n".join(rows):
+                yield text
+
+
+class TooLateForSome(KeyedProcessFunction):
+    """How many things come when some of their windows have closed, and others are open.
+
+    Flink counts them in the windows that are open, and says nothing of the others.
+    """
+
+    def __init__(self, overlap: int) -> None:
+        self.overlap = overlap
+
+    def process_element(self, part: Part, context: KeyedProcessFunction.Context) -> Iterator[int]:
+        first_end = context.timestamp()  # a part has the last millisecond of its slice; its first window ends there
+        if first_end <= context.timer_service().current_watermark() < first_end + self.overlap:
+            yield part[1][0]
+
+
+def count_rows(window: TimeWindow, counts: Mapping[Any, int]) -> Iterable[str]:
+    """Rows: start of the window (UTC), what was counted, and its count, with tabs between them."""
+    start = utc(window.start)
+    return [f"{start}\t{value}\t{count}" for value, count in counts.items()]
