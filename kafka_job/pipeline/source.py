@@ -54,14 +54,10 @@ class Plan:
         return kept
 
     def read_records(
-        self,
-        environment: StreamExecutionEnvironment,
-        source: kafka.KafkaSourceBuilder,
-        delay: int,
-        with_metadata: bool,
+        self, environment: StreamExecutionEnvironment, source: kafka.KafkaSourceBuilder, delay: int
     ) -> DataStream:
         """Batches of records, see BatchRecords.java; watermarks by the times that are read there, less `delay` s."""
-        pickled_records(source, with_metadata)
+        pickled_records(source)
         records = self._stream(environment, source, watermarks_of_times_read(delay))
         constants = BATCH_BYTES, NULL_VALUES
         pickled = Types.PICKLED_BYTE_ARRAY()
