@@ -31,7 +31,6 @@ from kafka_job import (
     message,
     read_lines,
     run,
-    split_lines,
     tumbling,
     write_messages,
 )
@@ -50,9 +49,8 @@ class Options(ToTopic):
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, count, sink."""
-    words = split_lines(batch_lines(read_lines(environment, options, plan), options.window))
-    windows = tumbling(options.window)
-    rows = aggregate(count_values(words, windows), windows, operator.add, count_rows)
+    batches = batch_lines(read_lines(environment, options, plan), options.window)
+    rows = aggregate(count_values(batches), tumbling(options.window), operator.add, count_rows)
     write_counts(rows, options, plan)
 
 

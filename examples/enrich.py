@@ -26,12 +26,12 @@ from kafka_job import (
     count_values,
     read_lines,
     run,
-    split_lines,
+    split,
     tumbling,
     write_rows,
 )
 
-from pyflink.datastream import DataStream, MapFunction, StreamExecutionEnvironment
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
 OTHER = "other"  # the category of words that are not in the table
 
@@ -64,8 +64,8 @@ def read_table(path: str) -> dict[str, str]:
     return table
 
 
-class FindCategories(MapFunction):
-    """The categories of some words.
+class FindCategories:
+    """The categories of the words in some lines.
 
     The table is a part of the function, and travels with it to wherever it runs: no worker has to see the file.
     """
@@ -73,18 +73,13 @@ class FindCategories(MapFunction):
     def __init__(self, table: dict[str, str]) -> None:
         self.table = table
 
-    def map(self, words: list[str]) -> list[str]:
-        return [self.table.get(word, OTHER) for word in words]
+    def __call__(self, lines: bytes) -> list[str]:
+        return [self.table.get(word, OTHER) for word in split(lines)]  # ["fruit", "fruit", "other"]
 
 
 def count_categories(batches: DataStream, table: dict[str, str], window: int) -> DataStream:
     """Count categories per window of `window` seconds: batches of lines come in, rows go out when it closes."""
-    words = split_lines(batches)  # ["apple", "pear", "the"]
-    categories = (
-        words.map(FindCategories(table)).name("find categories").uid("find-categories")
-    )  # ["fruit", "fruit", "other"]
-    windows = tumbling(window)
-    return aggregate(count_values(categories, windows), windows, operator.add, count_rows)
+    return aggregate(count_values(batches, FindCategories(table)), tumbling(window), operator.add, count_rows)
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:

@@ -22,13 +22,13 @@ from typing import Annotated
 from kafka_job import (
     SHARDS,
     JobOptions,
+    Part,
     Plan,
-    ShardCounts,
     batch_lines,
-    key_by_shard,
+    count_values,
+    keep_watermark,
     read_lines,
     run,
-    split_lines,
     utc,
     write_rows,
 )
@@ -67,12 +67,12 @@ class Totals(KeyedProcessFunction):
         waiting = MapStateDescriptor("waiting", Types.LONG(), Types.PICKLED_BYTE_ARRAY())
         self.waiting = runtime_context.get_map_state(waiting)
 
-    def process_element(self, pair: ShardCounts, context: KeyedProcessFunction.Context) -> None:
+    def process_element(self, part: Part, context: KeyedProcessFunction.Context) -> None:
         timers = context.timer_service()
         # A word that is late for its second is counted in the first one that is still open.
         second = max(context.timestamp(), timers.current_watermark() + 1) // 1000
         counts = self.waiting.get(second) or Counter()
-        counts.update(pair[1])
+        counts.update(part[1][1])  # how often each of some words was seen
         self.waiting.put(second, counts)
         timers.register_event_time_timer(second * 1000 + 999)
 
@@ -106,10 +106,11 @@ def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
     """Count words for all time: batches of lines come in, rows go out.
 
     Args:
-        batches: stream of bytes, as of `batch_lines`, with timestamps and watermarks.
+        batches: of `batch_lines`, with timestamps and watermarks.
         state_ttl: seconds after which a word that was not seen is forgotten; None: never.
     """
-    totals = key_by_shard(split_lines(batches)).process(Totals(state_ttl), output_type=Types.STRING())
+    counts = keep_watermark(count_values(batches))
+    totals = counts.process(Totals(state_ttl), output_type=Types.STRING())
     return totals.name("running totals").uid(f"totals-in-{SHARDS}-shards")
 
 

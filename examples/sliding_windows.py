@@ -26,7 +26,6 @@ from kafka_job import (
     read_lines,
     run,
     sliding,
-    split_lines,
     write_rows,
 )
 
@@ -50,12 +49,11 @@ def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
     """Count words per window of `window` seconds, of which one begins every `slide` seconds.
 
     Args:
-        batches: stream of bytes, as of `batch_lines` with `slide`.
+        batches: of `batch_lines` with `slide`.
         window: a multiple of `slide`.
     """
-    windows = sliding(window, slide)
     # Late is what is too late for all of its windows. What is too late for some of them is reported, too.
-    return aggregate(count_values(split_lines(batches), windows), windows, operator.add, count_rows)
+    return aggregate(count_values(batches), sliding(window, slide), operator.add, count_rows)
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:

@@ -27,7 +27,6 @@ from kafka_job import (
     count_values,
     read_lines,
     run,
-    split_lines,
     tumbling,
     utc,
     write_rows,
@@ -59,8 +58,8 @@ def rank_rows(window: TimeWindow, counts: Mapping[str, int]) -> Iterator[str]:
 
 def top_words(batches: DataStream, window: int) -> DataStream:
     """The top words per window of `window` seconds: batches of lines come in, rows go out when their window closes."""
-    windows = tumbling(window, shards=1)  # all words of a window are in one shard
-    return aggregate(count_values(split_lines(batches), windows), windows, operator.add, rank_rows)
+    counts = count_values(batches, shards=1)  # all words of a window are in one shard
+    return aggregate(counts, tumbling(window, shards=1), operator.add, rank_rows)
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:

@@ -25,5 +25,15 @@ from kafka_job.pipeline.records import JsonFields, Record, milliseconds, read_re
 from kafka_job.pipeline.sinks import Message, message, write_messages, write_rows
 from kafka_job.pipeline.source import Plan, read_lines
 from kafka_job.pipeline.steps import batch_lines, keep_watermark, query, report, report_late, tables_with_lines
-from kafka_job.pipeline.windows import aggregate, count_rows, count_values, session, sliding, split_lines, tumbling
+from kafka_job.pipeline.windows import (
+    SHARDS,
+    Part,
+    aggregate,
+    count_rows,
+    count_values,
+    session,
+    sliding,
+    split,
+    tumbling,
+)
 from kafka_job.terminal import utc

@@ -5,14 +5,18 @@ what it prints, and writes the exit code to a file. The word crash ends the clus
 without a savepoint, as a kill does. What a job leaves behind that the next one would find is an error of that job.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import logging
 import os
 import queue
 import runpy
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -22,9 +26,10 @@ from typing import Any
 
 from kafka_job.execution import entry
 from kafka_job.execution.local import Stop
-from kafka_job.flink import gateway, operators, running
+from kafka_job.flink import environment, gateway, operators, running
 
-SLOW = ("RowData row = (RowData) record.getValue();", "RowData row = (RowData) record.getValue(); Thread.sleep(1);")
+from support import make_slow
+
 FASTER = {"execution.checkpointing.interval": "500 ms"}  # than a script's: a test waits for what a checkpoint brings
 stop = Stop()
 
@@ -84,11 +89,25 @@ def as_a_process(job: dict[str, Any]) -> Iterator[None]:
                 del sys.modules[name]
 
 
+@functools.cache
+def slow_jar() -> Path:
+    """Our Java classes, in which each record takes a millisecond."""
+    sources = operators.SOURCES
+    operators.SOURCES = Path(tempfile.mkdtemp(prefix="slow-"))
+    atexit.register(shutil.rmtree, operators.SOURCES)
+    for source in sources.glob("*.java"):
+        shutil.copy(source, operators.SOURCES)
+    make_slow(operators.SOURCES)
+    jar = operators.jar_of_classes.__wrapped__()
+    operators.SOURCES = sources
+    return jar
+
+
 def run(job: dict[str, Any]) -> int:
     """Run a script; its exit code."""
-    source_of, python_mode = operators.source_of, entry.python_mode
+    jar_of_classes, python_mode = environment.jar_of_classes, entry.python_mode
     if job["slow"]:
-        operators.source_of = lambda name: source_of(name).replace(*SLOW)
+        environment.jar_of_classes = slow_jar
     entry.python_mode = lambda settings: python_mode({**settings, **FASTER, **job["settings"]})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -103,7 +122,7 @@ def run(job: dict[str, Any]) -> int:
         return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        operators.source_of, entry.python_mode = source_of, python_mode
+        environment.jar_of_classes, entry.python_mode = jar_of_classes, python_mode
     return 0
 
 

@@ -81,11 +81,17 @@ def slow_script(folder: Path) -> Path:
     For a process of its own, or a cluster; else `start_job(..., slow=True)` does it without a copy.
     """
     script = copy_script(folder, connectors=True)
-    java = folder / "kafka_job" / "flink" / "BatchLines.java"
-    fast = "RowData row = (RowData) record.getValue();"
-    assert fast in java.read_text("utf-8")
-    java.write_text(java.read_text("utf-8").replace(fast, f"{fast} Thread.sleep(1);"), "utf-8")
+    make_slow(folder / "kafka_job" / "flink")
     return script
+
+
+def make_slow(sources: Path) -> None:
+    """Let each line, or record, take a millisecond, in copies of our Java sources."""
+    for name in ("BatchLines", "BatchRecords"):
+        java = sources / f"{name}.java"
+        before, fast, after = java.read_text("utf-8").partition("record.getValue();")
+        assert fast
+        java.write_text(f"{before}{fast} Thread.sleep(1);{after}", "utf-8")
 
 
 def lines(*values: str, start: int = START, every: int = 1000, partition: int = 0) -> list[Record]:

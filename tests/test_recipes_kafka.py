@@ -77,11 +77,11 @@ def test_bad_arguments(
     monkeypatch.setattr("sys.argv", [*arguments, "--to-topic", arguments[4]])
     with pytest.raises(SystemExit, match="2"):
         counts_to_kafka.main()
-    assert "is the topic that is read: the job would count its own counts\n" in capsys.readouterr().err
+    assert "is the topic that is read: the job would read what it has written\n" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", [*arguments, "--output", "out"])
     with pytest.raises(SystemExit, match="2"):
         counts_to_kafka.main()
-    assert "counts go to a topic, not to files: --to-topic TOPIC in place of --output\n" in capsys.readouterr().err
+    assert "results go to files or to a topic; leave out --output or --to-topic\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("recipe", [counts_to_kafka, enrich, sliding_windows])

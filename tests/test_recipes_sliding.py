@@ -2,11 +2,9 @@
 
 import random
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -38,23 +36,6 @@ def expected_counts(records: Iterable[Record], window: int, slide: int) -> Count
                     row = (f"{EPOCH + timedelta(seconds=start):%Y-%m-%dT%H:%M:%SZ}", word)
                     counts[row] = counts.get(row, 0) + 1
     return counts
-
-
-@pytest.mark.parametrize(
-    ("watermark", "found"),
-    [
-        (START - 1, []),
-        (START + 4_998, []),  # the first window of a word of START ends at START + 4,999
-        (START + 4_999, [3]),
-        (START + 9_998, [3]),
-        (START + 9_999, []),  # too late for all windows: that is said elsewhere
-    ],
-)
-def test_words_too_late_for_some_windows(watermark: int, found: list[int]) -> None:
-    timers = SimpleNamespace(current_watermark=lambda: watermark)
-    context = SimpleNamespace(timestamp=lambda: START + 4_999, timer_service=lambda: timers)
-    words = sliding_windows.WordsTooLateForSome(window=10, slide=5)
-    assert [*words.process_element((0, Counter("aab")), context)] == found
 
 
 def test_window_must_be_a_multiple_of_slide(

@@ -66,12 +66,6 @@ def test_top_against_a_full_sort(counts: dict[str, int]) -> None:
     assert top_ten.top(Counter(counts)) == ranking(counts)
 
 
-def test_counts_add_up() -> None:
-    left, right = Counter(hello=2, world=1), Counter(hello=1, moon=1)
-    assert top_ten.add_counts(left, right) == Counter(hello=3, world=1, moon=1)
-    assert left == Counter(hello=2, world=1), "what reduce was given has changed"
-
-
 # --- Runs -----------------------------------------------------------------------------------------------------------
 
 

@@ -33,12 +33,12 @@ from kafka_job.flink.environment import (
     without_server,
 )
 from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
-from kafka_job.flink.operators import number_steps_anew, raw_values, source_of, values_of_query
+from kafka_job.flink.operators import SOURCES, compiled, number_steps_anew, our_class, raw_values, values_of_query
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import closed_connections
-from kafka_job.pipeline.ends import Plan
+from kafka_job.pipeline.source import Plan
 from kafka_job.pipeline.steps import keep_watermark, report
 from kafka_job.resume.plans import checkpoint_settings
 
@@ -48,10 +48,10 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import JobClient, Time, Types, WatermarkStrategy
 from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import StreamExecutionEnvironment
-from pyflink.datastream.connectors.kafka import KafkaSource
+from pyflink.datastream.connectors.kafka import KafkaSink, KafkaSource
 from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 from pyflink.datastream.window import TumblingEventTimeWindows
-from pyflink.java_gateway import Watchdog, get_gateway
+from pyflink.java_gateway import Watchdog
 from pyflink.table import DataTypes, StreamTableEnvironment
 
 from support import wait_for
@@ -361,7 +361,8 @@ def test_a_source_may_not_leave_records_out() -> None:
     plan = Plan(Broker("localhost:1"), "input", start={0: 3})
     builder = KafkaSource.builder().set_bootstrap_servers("localhost:1").set_topics("input").set_group_id("any")
     environment = create_environment({})
-    source = plan.read(environment, builder, WatermarkStrategy.no_watermarks())._j_data_stream.getTransformation()
+    lines = plan.read(environment, builder, WatermarkStrategy.no_watermarks())._j_data_stream.getTransformation()
+    source = lines.getInputs()[0]
     assert private(source.getSource(), "props").getProperty("auto.offset.reset") == "none"
 
 
@@ -380,19 +381,22 @@ def test_state_of_the_connectors_enumerator() -> None:
 # --- operators.py ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["BatchLines", "KeepWatermark", "Tally"])
-def test_flink_compiles_our_operators(name: str) -> None:
-    generated = java_class("org.apache.flink.table.runtime.generated.GeneratedOperator")(
-        name,
-        source_of(name),
-        get_gateway().new_array(java_class("java.lang.Object"), 0),
-        java_class("org.apache.flink.configuration.Configuration")(),
-    )
-    loader = java_class("java.lang.Thread").currentThread().getContextClassLoader()
-    compiled = generated.compile(loader)
-    [constructor] = compiled.getConstructors()
-    taken = [kind.getSimpleName() for kind in constructor.getParameterTypes()]
-    assert taken == ["Object[]", "StreamTask", "StreamConfig", "Output", "ProcessingTimeService"]
+def test_flink_compiles_our_classes() -> None:
+    """Those of the set-up are compiled in the same way."""
+    ours = {f"kafka_job/{source.stem}.class" for source in SOURCES.glob("*.java")}
+    assert len(ours) > 5
+    assert ours <= compiled().keys()
+
+
+def test_our_classes_are_found_while_a_pipeline_is_drawn() -> None:
+    environment_with({})
+    assert our_class("Tally")("metric", "sentence", False).getClass().getName() == "kafka_job.Tally"
+
+
+def test_builders_take_what_pyflink_cannot_say() -> None:
+    for builder in (KafkaSource.builder(), KafkaSink.builder()):
+        assert builder._j_builder
+    assert hasattr(WatermarkStrategy.no_watermarks(), "_timestamp_assigner")
 
 
 def test_keyed_stream_has_what_makes_one_like_it() -> None:

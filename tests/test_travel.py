@@ -166,7 +166,7 @@ def pages(new_topic: Callable[..., Topic], folder: Path) -> Trip:
         records=sorted([*good, malformed], key=lambda record: record.timestamp),
         expected=(json_lines.expected_pages(good), [b"malformed"]),
         rows=lambda: (read_files(folder / "out"), json_lines.values_in(side)),
-        arguments=["--output", str(folder / "out"), "--malformed-topic", side.name],
+        arguments=["--output", str(folder / "out"), "--rejected-topic", side.name],
     )
 
 

@@ -1,6 +1,5 @@
 package kafka_job;
 
-import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.*;
 import java.util.TreeMap;
@@ -12,7 +11,9 @@ import org.apache.flink.table.data.RowData;
 import org.apache.flink.util.OutputTag;
 
 /**
- * Hands lines on in batches: the lines of one window as one text, byte[], with a line feed after each.
+ * Hands lines on in batches: those of one window, for Python as a list of bytes, with a line feed after each line.
+ *
+ * <p>Each of these bytes fits the processor's cache, with all that Python makes of it.
  *
  * <p>It has no state: a batch goes on before each checkpoint, and before a watermark that closes its window, so no
  * line is lost, and none is late that would not be late by itself. Flink's SQL batches in the same way.
@@ -24,7 +25,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     private final int limit; // bytes, of all batches together
     private final OutputTag nullValues;
     private final OutputTag invalidLines;
-    private transient TreeMap batches; // last millisecond of a window -> text
+    private transient TreeMap batches; // last millisecond of a window -> Batch
     private transient CharsetDecoder decoder;
     private transient int size; // bytes
 
@@ -52,14 +53,13 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
             output.collect(invalidLines, new StreamRecord(Long.valueOf(1)));
         }
         Long end = Long.valueOf((Math.floorDiv(record.getTimestamp(), window) + 1) * window - 1);
-        ByteArrayOutputStream text = (ByteArrayOutputStream) batches.get(end);
-        if (text == null) {
-            text = new ByteArrayOutputStream();
-            batches.put(end, text);
-            size += 200; // about what Java adds
+        Batch batch = (Batch) batches.get(end);
+        if (batch == null) {
+            batch = new Batch();
+            batches.put(end, batch);
+            size += 300; // about what Java adds
         }
-        text.write(line, 0, line.length);
-        text.write('\n');
+        batch.add(line);
         size += line.length + 1;
         if (size > limit) {
             flush(Long.MAX_VALUE);
@@ -70,6 +70,9 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
         int ascii = 0;
         while (ascii < line.length && line[ascii] >= 0) {
             ascii++;
+        }
+        if (ascii == line.length) {
+            return true;
         }
         try {
             decoder.decode(ByteBuffer.wrap(line, ascii, line.length - ascii));
@@ -83,8 +86,8 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     private void flush(long time) {
         while (!batches.isEmpty() && ((Long) batches.firstKey()).longValue() <= time) {
             long end = ((Long) batches.firstKey()).longValue();
-            ByteArrayOutputStream text = (ByteArrayOutputStream) batches.remove(batches.firstKey());
-            output.collect(new StreamRecord(text.toByteArray(), end));
+            Batch batch = (Batch) batches.remove(batches.firstKey());
+            output.collect(new StreamRecord(batch.take(), end));
         }
         if (batches.isEmpty()) {
             size = 0; // until then it is too high, which does no harm
@@ -107,5 +110,31 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
 
     public void finish() throws Exception {
         flush(Long.MAX_VALUE);
+    }
+
+    private static class Batch {
+        private final Pickle list = new Pickle();
+        private final Pickle lines = new Pickle();
+
+        Batch() {
+            list.list();
+        }
+
+        void add(byte[] line) {
+            lines.add(line);
+            lines.write('\n');
+            if (lines.size() > Pickle.FITS_CACHE) {
+                list.put(lines.take());
+            }
+        }
+
+        byte[] take() {
+            if (lines.size() > 0) {
+                list.put(lines.take());
+            }
+            list.endList();
+            list.stop();
+            return list.take();
+        }
     }
 }

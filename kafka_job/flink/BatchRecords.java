@@ -10,8 +10,10 @@ import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.util.OutputTag;
 
 /**
- * Hands records on in batches, each of one partition: for Python a tuple of the partition, a list of values, and a pickle
- * of a list of the rest, which costs little where nobody reads it.
+ * Hands records on in batches, each of one partition: for Python a tuple of the partition, and a list of pieces.
+ *
+ * <p>A piece is a pickled list of values, and one of the rest, which costs little where nobody reads it. It fits the
+ * processor's cache, with all that Python makes of it.
  *
  * <p>It has no state: a batch waits a fifth of a second, and goes on before each checkpoint.
  */
@@ -19,7 +21,7 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
     private static final long PAUSE = 200; // milliseconds
     private final int limit; // bytes, of all batches together
     private final OutputTag nullValues;
-    private transient TreeMap batches; // partition -> two Pickles: values, and the rest
+    private transient TreeMap batches; // partition -> Batch
     private transient int size; // bytes
 
     public BatchRecords(int limit, OutputTag nullValues) {
@@ -50,17 +52,12 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
             output.collect(nullValues, new StreamRecord(Long.valueOf(1)));
             return;
         }
-        Pickle[] batch = (Pickle[]) batches.get(parts.f0);
+        Batch batch = (Batch) batches.get(parts.f0);
         if (batch == null) {
-            batch = new Pickle[] {new Pickle(), new Pickle()};
+            batch = new Batch(((Integer) parts.f0).intValue());
             batches.put(parts.f0, batch);
-            batch[0].mark();
-            batch[0].put(((Integer) parts.f0).intValue());
-            batch[0].list();
-            batch[1].list();
         }
-        batch[0].add(value);
-        batch[1].add(rest);
+        batch.add(value, rest);
         size += value.length + rest.length;
         if (size > limit) {
             flush();
@@ -68,15 +65,8 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
     }
 
     private void flush() {
-        for (Object pair : batches.values()) {
-            Pickle[] batch = (Pickle[]) pair;
-            batch[1].endList();
-            batch[1].stop();
-            batch[0].endList();
-            batch[0].put(batch[1].take());
-            batch[0].endTuple();
-            batch[0].stop();
-            output.collect(new StreamRecord(batch[0].take()));
+        for (Object batch : batches.values()) {
+            output.collect(new StreamRecord(((Batch) batch).take()));
         }
         batches.clear();
         size = 0;
@@ -98,5 +88,49 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
 
     public void finish() {
         flush();
+    }
+
+    private static class Batch {
+        private final Pickle batch = new Pickle();
+        private final Pickle values = new Pickle();
+        private final Pickle rests = new Pickle();
+
+        Batch(int partition) {
+            batch.mark();
+            batch.put(partition);
+            batch.list();
+        }
+
+        void add(byte[] value, byte[] rest) {
+            if (values.size() == 0) {
+                values.list();
+                rests.list();
+            }
+            values.add(value);
+            rests.add(rest);
+            if (values.size() > Pickle.FITS_CACHE) {
+                endPiece();
+            }
+        }
+
+        private void endPiece() {
+            batch.mark();
+            for (Pickle list : new Pickle[] {values, rests}) {
+                list.endList();
+                list.stop();
+                batch.put(list.take());
+            }
+            batch.endTuple();
+        }
+
+        byte[] take() {
+            if (values.size() > 0) {
+                endPiece();
+            }
+            batch.endList();
+            batch.endTuple();
+            batch.stop();
+            return batch.take();
+        }
     }
 }

@@ -3,9 +3,10 @@ package kafka_job;
 import java.util.*;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.flink.api.common.eventtime.*;
-import org.apache.flink.api.java.tuple.*;
+import org.apache.flink.api.java.tuple.Tuple3;
 import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.types.Row;
 
 /**
  * Gives each part the time that Python has read in its records, and lets the source know how far each partition is.
@@ -34,19 +35,19 @@ public class EventTime extends AbstractStreamOperator implements OneInputStreamO
         super.close();
     }
 
-    /** A part: (time, shard, ...), or (newest time, -1 - partition, ...). */
+    /** A row of a key and a part: (shard, ..., time), or (-1 - partition, ..., newest time). */
     public void processElement(StreamRecord record) {
-        Tuple3 part = (Tuple3) record.getValue();
-        long time = ((Long) part.f0).longValue();
-        int number = ((Integer) part.f1).intValue();
+        Tuple3 part = (Tuple3) ((Row) record.getValue()).getField(1);
+        int number = ((Integer) part.f0).intValue();
+        long time = ((Long) part.f2).longValue();
         if (number >= 0) {
-            output.collect(new StreamRecord(Tuple2.of(part.f1, part.f2), time));
+            output.collect(record.replace(record.getValue(), time));
             return;
         }
         Integer partition = Integer.valueOf(-1 - number);
         Long before = (Long) newest.get(partition);
         if (before == null || before.longValue() < time) {
-            newest.put(partition, part.f0);
+            newest.put(partition, part.f2);
         }
     }
 

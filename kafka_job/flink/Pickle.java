@@ -5,7 +5,8 @@ import java.util.Arrays;
 
 /** Writes values for Python's pickle, see pickletools.py there: it reads them faster than Python code could. */
 class Pickle {
-    private byte[] bytes = new byte[128];
+    static final int FITS_CACHE = 200000; // bytes
+    private byte[] bytes = new byte[64];
     private int size;
 
     private void makeRoom(int more) {
@@ -14,7 +15,11 @@ class Pickle {
         }
     }
 
-    private void write(char code) {
+    int size() {
+        return size;
+    }
+
+    void write(char code) {
         makeRoom(1);
         bytes[size++] = (byte) code;
     }

@@ -93,6 +93,17 @@ def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
     return DataStream(data_stream(before.getExecutionEnvironment(), transformation))
 
 
+def before_keys(keyed: KeyedStream, class_name: str, uid: str) -> KeyedStream:
+    """A keyed stream with one of our operators before its records change places: of rows of a key and a record."""
+    keys = keyed._j_data_stream
+    with_keys = java_class("org.apache.flink.streaming.api.datastream.DataStream")(
+        keys.getExecutionEnvironment(), keys.getTransformation().getInputs()[0]
+    )
+    through = through_operator(DataStream(with_keys), class_name, uid=uid)._j_data_stream
+    again = through.keyBy(keys.getKeySelector(), keys.getKeyType())
+    return KeyedStream(again, keyed._original_data_type_info, keyed._origin_stream)
+
+
 def keyed_as_before(stream: DataStream, before: KeyedStream) -> KeyedStream:
     """A stream with the keys of another one, whose records it has, in the same places."""
     keys = before._j_data_stream

@@ -7,25 +7,24 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from kafka_job.flink.operators import through_operator
+from kafka_job.flink.operators import before_keys
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.sinks import Message, message, write_messages
 from kafka_job.pipeline.source import AHEAD, Plan
 from kafka_job.pipeline.steps import report
-from kafka_job.pipeline.windows import PART, Add, Windows, in_shards
+from kafka_job.pipeline.windows import PART, Add, Windows, by_shard, in_shards
 
 import msgspec
 from pyflink.common import Types
-from pyflink.datastream import DataStream, OutputTag, ProcessFunction, StreamExecutionEnvironment
+from pyflink.datastream import DataStream, KeyedStream, OutputTag, ProcessFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSource
 
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 FIRST, LAST = -62135596800000, 253402300799999  # of the years 1 to 9999: other times cannot be written
-TIMED_PART = Types.TUPLE([Types.LONG(), Types.INT(), Types.PICKLED_BYTE_ARRAY()])
 REJECTED = OutputTag("rejected", Types.PICKLED_BYTE_ARRAY())
 REASON = "reason"  # the header of a rejected record that says why
-Batch = tuple[int, list[bytes], bytes]  # partition, values, and all else of each, pickled; see BatchRecords.java
+Piece = tuple[bytes, bytes]  # values, and all else of them, pickled; see BatchRecords.java
 TOO_FAR = f"a time {AHEAD.removeprefix('whose time is ')}"
 
 
@@ -77,7 +76,7 @@ def read_records(
     add: Add,
     windows: Windows,
     with_metadata: bool = False,
-) -> tuple[DataStream, DataStream]:
+) -> tuple[KeyedStream, DataStream]:
     """The topic's records by their own time, as parts for `aggregate`; and those that are rejected, as messages.
 
     Args:
@@ -92,9 +91,9 @@ def read_records(
     source.set_topics(options.topic).set_group_id(options.group_id)
     batches = plan.read_records(environment, source, options.max_delay)
     reader = ReadRecords(read, add, windows, options.max_ahead, with_metadata)
-    timed = batches.process(reader, output_type=TIMED_PART).name("read records").uid("read-records")
-    parts = through_operator(timed, "EventTime", uid="event-time", output_type=PART)
-    return parts, timed.get_side_output(REJECTED).name("rejected").uid("rejected")
+    parts = batches.process(reader, output_type=PART).name("read records").uid("read-records")
+    keyed = before_keys(by_shard(parts, windows.shards), "EventTime", uid="event-time")
+    return keyed, parts.get_side_output(REJECTED).name("rejected").uid("rejected")
 
 
 class ReadRecords(ProcessFunction):
@@ -105,48 +104,50 @@ class ReadRecords(ProcessFunction):
         self.read, self.add, self.with_metadata = read, add, with_metadata
         self.slice, self.shards, self.max_ahead = windows.slice, windows.shards, max_ahead * 1000
 
-    def process_element(self, batch: Batch, context: ProcessFunction.Context) -> Iterator[Any]:
-        """Parts as (time, shard, part), then the newest time as (time, -1 - partition, None); see EventTime.java."""
-        partition, values, _ = batch
+    def process_element(self, batch: tuple[int, list[Piece]], context: ProcessFunction.Context) -> Iterator[Any]:
+        """Parts; then the newest time of the partition, as (-1 - partition, None, time), see EventTime.java."""
+        partition, pieces = batch
         last = min(LAST, time.time_ns() // 1_000_000 + self.max_ahead) if self.max_ahead else LAST
         read, add, length = self.read, self.add, self.slice
         newest = FIRST
         slices: dict[int, tuple[dict[Any, Any], dict[Any, int]]] = {}  # by number: values, and of how many records
-        for place, record in enumerate(records_of(batch) if self.with_metadata else values):
-            try:
-                found = read(record)
-                if not found:
+        for piece in pieces:
+            for place, record in enumerate(
+                records_of(piece, partition) if self.with_metadata else pickle.loads(piece[0])
+            ):
+                try:
+                    found = read(record)
+                    if not found:
+                        continue
+                    moment, key, value = found
+                    if not FIRST <= moment <= last:
+                        raise ValueError(TOO_FAR if moment > last else "a time before the year 1")
+                except (ValueError, OverflowError, RecursionError) as error:
+                    yield REJECTED, rejected(records_of(piece, partition)[place], error)
                     continue
-                moment, key, value = found
-                if not FIRST <= moment <= last:
-                    raise ValueError(TOO_FAR if moment > last else "a time before the year 1")
-            except (ValueError, OverflowError, RecursionError) as error:
-                yield REJECTED, rejected(records_of(batch)[place], error)
-                continue
-            if moment > newest:
-                newest = moment
-            number = moment // length
-            if number not in slices:
-                slices[number] = {}, {}
-            sums, numbers = slices[number]
-            if key in sums:
-                sums[key] = add(sums[key], value)
-                numbers[key] += 1
-            else:
-                sums[key], numbers[key] = value, 1
+                if moment > newest:
+                    newest = moment
+                number = moment // length
+                if number not in slices:
+                    slices[number] = {}, {}
+                sums, numbers = slices[number]
+                if key in sums:
+                    sums[key] = add(sums[key], value)
+                    numbers[key] += 1
+                else:
+                    sums[key], numbers[key] = value, 1
         for number, (sums, numbers) in slices.items():
-            for shard, part in in_shards(sums, numbers, self.shards):
-                yield (number + 1) * length - 1, shard, part
+            yield from in_shards(sums, numbers, self.shards, (number + 1) * length - 1)
         if slices:
-            yield newest, -1 - partition, None
+            yield -1 - partition, None, newest
 
 
-def records_of(batch: Batch) -> list[Record]:
-    """All that there is of the records of a batch."""
-    partition, values, rest = batch
+def records_of(piece: Piece, partition: int) -> list[Record]:
+    """All that there is of the records of a piece."""
+    values, rest = map(pickle.loads, piece)
     return [
         Record(value, key, headers, partition, offset, timestamp)
-        for value, (key, headers, offset, timestamp) in zip(values, pickle.loads(rest), strict=True)
+        for value, (key, headers, offset, timestamp) in zip(values, rest, strict=True)
     ]
 
 

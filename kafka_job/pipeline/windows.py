@@ -10,7 +10,7 @@ from kafka_job.pipeline.steps import keep_watermark, report, report_late
 from kafka_job.terminal import utc
 
 from pyflink.common import Time, Types
-from pyflink.datastream import DataStream, KeyedProcessFunction, OutputTag, ProcessWindowFunction
+from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, OutputTag, ProcessWindowFunction
 from pyflink.datastream.window import (
     EventTimeSessionWindows,
     SlidingEventTimeWindows,
@@ -20,9 +20,9 @@ from pyflink.datastream.window import (
 )
 
 SHARDS = 128  # groups of keys, see word_count.py; no more workers than this can share the work
-# A shard, or for sessions a key; how many things were added up, and what they have come to, by key.
-Part = tuple[int, tuple[int, dict[Any, Any]]]
-PART = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
+# A shard; how many things were added up, and what they have come to, by key; and a time, see EventTime.java.
+Part = tuple[int, tuple[int, dict[Any, Any]], int]
+PART = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY(), Types.LONG()])
 LATE = OutputTag("late")
 Value = TypeVar("Value")
 Add = Callable[[Value, Value], Value]
@@ -63,42 +63,51 @@ def shard_of(key: Any, shards: int) -> int:
     return crc32((key if isinstance(key, str) else repr(key)).encode(errors="surrogatepass")) % shards if shards else 0
 
 
-def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int) -> Iterator[Part]:
+def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int, time: int = 0) -> Iterator[Part]:
     """Values by key as parts. `numbers`: how many things each stands for. `shards`: 0: a part for each key."""
     if not shards:
-        yield from ((0, (numbers[key], {key: value})) for key, value in values.items())
+        yield from ((0, (numbers[key], {key: value}), time) for key, value in values.items())
         return
     parts: dict[int, tuple[list[int], dict[Any, Any]]] = {}
     for key, value in values.items():
         number, part = parts.setdefault(shard_of(key, shards), ([0], {}))
         number[0] += numbers[key]
         part[key] = value
-    yield from ((shard, (number[0], part)) for shard, (number, part) in parts.items())
+    yield from ((shard, (number[0], part), time) for shard, (number, part) in parts.items())
 
 
-def split_lines(batches: DataStream) -> DataStream:
-    """What is between white space in each batch of lines, as a list; see `batch_lines`."""
-    return batches.map(split).name("split into words").uid("split-lines")
+def by_shard(parts: DataStream, shards: int) -> KeyedStream:
+    """Bring all parts of a shard to one place; where there are no shards, all of a key."""
+    if shards:
+        return parts.key_by(lambda part: part[0], key_type=Types.INT())
+    return parts.key_by(lambda part: repr([*part[1][1]]) if part[1] else "", key_type=Types.STRING())
 
 
-def split(batch: bytes) -> list[str]:
+def split(lines: bytes) -> list[str]:
     """What is between white space. Bytes that are not UTF-8 become U+FFFD."""
-    return batch.decode("utf-8", errors="replace").split()
+    return lines.decode("utf-8", errors="replace").split()
 
 
-def count_values(values: DataStream, windows: Windows) -> DataStream:
-    """How often each value is in a list, as parts for `aggregate`. `values`: stream of lists, as of `split_lines`."""
-    shards = windows.shards
+def count_values(
+    batches: DataStream, values_in: Callable[[bytes], Iterable[Any]] = split, shards: int = SHARDS
+) -> KeyedStream:
+    """How often each value is in a batch of lines, as parts for `aggregate`.
 
-    def count(some: Iterable[Any]) -> Iterator[Part]:
-        counts = Counter(some)
+    `batches`: of `batch_lines`. `values_in`: what is counted in some lines; by default words.
+    """
+
+    def count(batch: list[bytes]) -> Iterator[Part]:
+        counts: Counter[Any] = Counter()
+        for lines in batch:
+            counts.update(values_in(lines))
         return in_shards(counts, counts, shards)
 
-    return values.flat_map(count, output_type=PART).name("count in batch").uid("count-by-shard")
+    parts = batches.flat_map(count, output_type=PART).name("count in batch").uid("count-by-shard")
+    return by_shard(parts, shards)
 
 
 def aggregate(
-    parts: DataStream,
+    parts: KeyedStream,
     windows: Windows,
     add: Add,
     make_rows: Rows,
@@ -116,8 +125,7 @@ def aggregate(
         things: in one word, what is counted where it is late.
         as_text: rows are texts, and those of a call become one; else each is an object, as a `message`.
     """
-    by = (lambda part: part[0]) if windows.shards else (lambda part: repr(next(iter(part[1][1]))))
-    keyed = keep_watermark(parts.key_by(by, key_type=Types.INT() if windows.shards else Types.STRING()))
+    keyed = keep_watermark(parts)
     windowed = keyed.window(windows.assigner).side_output_late_data(LATE)
     uid = f"count-in-{windows.shards}-shards"  # with another number, old state would have keys in the wrong shards
     rows = windowed.reduce(
@@ -137,11 +145,11 @@ def aggregate(
 
 def joined(left: Part, right: Part, add: Add) -> Part:
     """Two parts of a shard, as one."""
-    shard, (number, values) = left
+    shard, (number, values), time = left
     both = values.copy()  # a reduce function must not change what it is given
     for key, value in right[1][1].items():
         both[key] = add(both[key], value) if key in both else value
-    return shard, (number + right[1][0], both)
+    return shard, (number + right[1][0], both), time
 
 
 class MakeRows(ProcessWindowFunction):
@@ -151,7 +159,7 @@ class MakeRows(ProcessWindowFunction):
         self.make_rows, self.as_text = make_rows, as_text
 
     def process(self, key: int | str, context: ProcessWindowFunction.Context, added: Iterable[Part]) -> Iterator[Any]:
-        for _, (_, values) in added:  # one, which reduce has made of all
+        for _, (_, values), _ in added:  # one, which reduce has made of all
             rows = self.make_rows(context.window(), values)
             if not self.as_text:
                 yield from rows

@@ -1,0 +1,325 @@
+"""`examples/orders.py`: its sums are compared with an independent count, by the orders' own time; the rest is rejected."""
+
+import contextlib
+import json
+import pickle
+import random
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from kafka_job.pipeline import records
+from kafka_job.pipeline.windows import session, sliding, tumbling
+
+import cloudpickle
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from conftest import Job, Topic
+from examples import orders
+from support import EPOCH, ROOT, START, Record, checkpoints
+from test_recipes_json import said
+
+ORDERS = ROOT / "examples" / "orders.py"
+MINUTE = START - START % 60_000  # where a window of a minute begins
+NO_TIME = 1_600_000_000_000  # Kafka's timestamp of each record, years before that of the order
+NOW = datetime.now(timezone.utc)
+REJECTED = [
+    b"",
+    b"order",
+    b"[]",
+    b"7",
+    b"null",
+    b"{}",
+    b'{"customer": "a", "amount": 1}',
+    b'{"customer": "a", "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": null, "amount": 1, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": 7, "amount": 1, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a\\tb", "amount": 1, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a\\nb", "amount": 1, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "\xff", "amount": 1, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "\\ud800", "amount": 1, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a", "amount": "12", "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a", "amount": true, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a", "amount": NaN, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a", "amount": 1e999, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a", "amount": 1e308, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a", "amount": 1, "ts": "yesterday"}',
+    b'{"customer": "a", "amount": 1, "ts": 1763820003}',
+    b'{"customer": "a", "amount": 1, "ts": "2026-11-22T14:00:03"}',  # of which zone?
+    b'{"customer": "a", "amount": 1, "ts": "2026-11-22T25:00:03Z"}',
+    b'{"customer": "a", "amount": 1, "ts": "2026-11-22T14:00:03Z"} {}',
+    b'{"customer": ' + b"[" * 100_000,
+]
+
+
+def text(milliseconds: int) -> str:
+    return f"{EPOCH + timedelta(milliseconds=milliseconds):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
+def order(customer: str, amount: float, milliseconds: int, partition: int = 0) -> Record:
+    value = {"order_id": 17, "customer": customer, "amount": amount, "ts": text(milliseconds)}
+    return Record(json.dumps(value).encode(), NO_TIME, partition)
+
+
+def random_orders(seed: float, number: int, partitions: int = 1, start: int = MINUTE) -> list[Record]:
+    """Orders 100 ms of their own time apart, dealt out to the partitions in turn."""
+    chance = random.Random(seed)
+    return [
+        order(f"c-{chance.randrange(30)}", chance.randrange(-500, 100_000) / 100, start + one * 100, one % partitions)
+        for one in range(number)
+    ]
+
+
+Sums = dict[tuple[str, str], tuple[int, Decimal, Decimal]]  # (window, customer) -> number, sum, greatest
+
+
+def expected_sums(some: Iterable[Record], window: int = 60) -> Sums:
+    """The independent count, in decimals."""
+    amounts: dict[tuple[str, str], list[Decimal]] = defaultdict(list)
+    for record in some:
+        found = json.loads(record.value, parse_float=Decimal)
+        second = int(datetime.fromisoformat(found["ts"].replace("Z", "+00:00")).timestamp() // 1)
+        start = EPOCH + timedelta(seconds=second - second % window)
+        amounts[f"{start:%Y-%m-%dT%H:%M:%SZ}", found["customer"]].append(Decimal(found["amount"]))
+    return {row: (len(those), sum(those), max(those)) for row, those in amounts.items()}
+
+
+def sums_in(rows: Iterable[str]) -> Sums:
+    """Rows of the job; a row that is there twice is an error."""
+    found: Sums = {}
+    for row in rows:
+        window, customer, number, total, greatest = row.split("\t")
+        assert (window, customer) not in found, f"{row} comes twice"
+        assert all(len(amount.partition(".")[2]) == 2 for amount in (total, greatest)), row
+        found[window, customer] = int(number), Decimal(total), Decimal(greatest)
+    return found
+
+
+def sums_of(folder: Path) -> Sums:
+    """The rows in the visible files of an output folder."""
+    files = sorted(folder.rglob("counts-*.tsv")) if folder.exists() else []
+    return sums_in(row for file in files for row in file.read_text("utf-8").splitlines())
+
+
+def records_in(topic: Topic) -> list[Any]:
+    """All committed records of a topic, as kafka-python has them."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=topic.bootstrap_servers, auto_offset_reset="earliest", isolation_level="read_committed"
+    )
+    with contextlib.closing(consumer):
+        partitions = [TopicPartition(topic.name, number) for number in consumer.partitions_for_topic(topic.name)]
+        consumer.assign(partitions)
+        ends, found = consumer.end_offsets(partitions), []
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            found += [record for some in consumer.poll(500).values() for record in some]
+    return found
+
+
+# --- Functions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", REJECTED, ids=lambda value: ascii(value[:60]))
+def test_what_is_no_order(value: bytes) -> None:
+    with pytest.raises((ValueError, OverflowError, RecursionError)):
+        orders.read(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b'{"order_id": 17, "customer": "c-12", "amount": 12.5, "ts": "2026-11-22T14:00:03.250Z"}', ("c-12", 1250)),
+        (
+            b'\xef\xbb\xbf{\n"customer": "c-12",\r\n"amount": 12,\n"ts":"2026-11-22T15:00:03.25+01:00"}\n',
+            ("c-12", 1200),
+        ),
+        (b'{"customer": "", "amount": -0.01, "ts": "2026-11-22T14:00:03.250999Z"}', ("", -1)),
+    ],
+)
+def test_orders(value: bytes, expected: tuple[str, int]) -> None:
+    customer, cents = expected
+    assert orders.read(value) == (1_795_356_003_250, customer, (1, cents, cents))
+
+
+def read_batch(reader: records.ReadRecords, values: list[bytes], partition: int = 3) -> tuple[list[Any], list[Any]]:
+    """What goes on, and what is rejected, of a batch whose records have a key, a header, and their place as offset."""
+    rest = [(b"key", (("h", None),), offset, NO_TIME) for offset in range(len(values))]
+    found = [*reader.process_element((partition, values, pickle.dumps(rest)), SimpleNamespace())]
+    rejected = [one for tag, one in (pair for pair in found if len(pair) == 2) if tag == records.REJECTED]
+    return [one for one in found if len(one) == 3], rejected
+
+
+def test_no_order_is_lost() -> None:
+    good = random_orders(1, 2_000)
+    values = [record.value for record in good]
+    mixed = [value for pair in zip(values, REJECTED * 80, strict=True) for value in pair]
+    reader = records.ReadRecords(orders.read, orders.add, tumbling(60), 3600, with_metadata=False)
+    parts, rejected = read_batch(pickle.loads(cloudpickle.dumps(reader)), mixed)
+    *parts, newest = parts
+    assert newest == (-1 - 3, None, MINUTE + 199_900)
+    assert sum(number for _, (number, _), _ in parts) == 2_000
+    assert [(value, key) for value, key, _ in rejected] == [(value, b"key") for value in REJECTED * 80]
+    assert all([name for name, _ in headers] == ["h", "reason"] for _, _, headers in rejected)
+    assert {time % 60_000 for _, _, time in parts} == {59_999}
+    rows = [
+        row for _, (_, values), time in parts for row in orders.rows(SimpleNamespace(start=time + 1 - 60_000), values)
+    ]
+    assert sums_in(rows) == expected_sums(good)
+
+
+@pytest.mark.parametrize(("ahead", "seconds", "counts"), [(60, 30, True), (60, 90, False), (0, 10**9, True)])
+def test_orders_that_are_ahead(ahead: int, seconds: int, counts: bool) -> None:
+    moment = int((NOW + timedelta(seconds=seconds)).timestamp() * 1000)
+    reader = records.ReadRecords(lambda value: (moment, "a", 1), int.__add__, tumbling(5), ahead, with_metadata=False)
+    parts, rejected = read_batch(reader, [b"any"])
+    assert (bool(parts), bool(rejected)) == (counts, not counts)
+    assert sum(map(records.is_ahead, rejected)) == len(rejected)
+
+
+@pytest.mark.parametrize("moment", [records.FIRST - 1, records.LAST + 1, 2**63 - 1, -(2**63), 2**80])
+def test_times_that_cannot_be_written_are_rejected(moment: int) -> None:
+    reader = records.ReadRecords(lambda value: (moment, "a", 1), int.__add__, tumbling(5), 0, with_metadata=False)
+    assert [len(found) for found in read_batch(reader, [b"any"])] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("windows", "times"),
+    [(tumbling(5), {4_999, 9_999}), (sliding(10, 5), {4_999, 9_999}), (session(5), {0, 4_000, 5_000})],
+)
+def test_a_part_has_a_time_of_its_slice(windows: Any, times: set[int]) -> None:
+    reader = records.ReadRecords(lambda value: (int(value), "a", 1), int.__add__, windows, 0, with_metadata=False)
+    (*parts, newest), _ = read_batch(reader, [b"0", b"4000", b"5000", b"0"])
+    assert {time for _, _, time in parts} == times
+    assert newest[2] == 5_000
+
+
+def test_a_record_with_all_that_there_is() -> None:
+    seen: list[records.Record] = []
+    reader = records.ReadRecords(seen.append, int.__add__, tumbling(5), 0, with_metadata=True)
+    assert read_batch(reader, [b"one", b"two"]) == ([], [])
+    assert seen == [
+        (b"one", b"key", (("h", None),), 3, 0, NO_TIME),
+        (b"two", b"key", (("h", None),), 3, 1, NO_TIME),
+    ]
+
+
+# --- Runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_bounded(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Partitions that outnumber subtasks, of which one is far behind, in its own time and in records; what is rejected
+    has its key, its headers and the reason; a uid is asked of each operator.
+    """
+    topic, side = new_topic(partitions=5), new_topic()
+    good = random_orders(2, 3_000, partitions=3)
+    behind = [order("c-1", 1, MINUTE + number * 10, partition=3) for number in range(20_000)]
+    old = [order("old", 0.5, moment, partition=4) for moment in (-1, 0, records.FIRST)]
+    odd = [Record(value, NO_TIME, 0, b"key", [("a", b"1"), ("a", b"2")]) for value in REJECTED]
+    ahead = order("ahead", 1, int((NOW + timedelta(hours=2)).timestamp() * 1000), partition=1)
+    topic.produce([*good, *behind, *odd, ahead, *old, Record(None, NO_TIME, 0)])
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--bounded", "--output", str(output)]
+    settings = {"pipeline.auto-generate-uids": "false", "parallelism.default": "2"}
+    ended = start_job(*arguments, script=ORDERS, settings=settings).wait()
+    assert (ended.code, ended.stdout) == (0, ""), ended.stderr
+    found = sums_of(output)
+    assert found.pop(("0001-01-01T00:00:00Z", "old"), found.pop(("1-01-01T00:00:00Z", "old"), None)) is not None
+    assert found == expected_sums([*good, *behind, *old[:2]])
+    rejected = records_in(side)
+    assert sorted(record.value for record in rejected) == sorted([*REJECTED, ahead.value])
+    for record in rejected:
+        (name, reason), others = record.headers[-1], record.headers[:-1]
+        assert (name, bool(reason)) == ("reason", True)
+        is_ahead = record.value == ahead.value
+        assert (record.key, others) == ((None, []) if is_ahead else (b"key", [("a", b"1"), ("a", b"2")]))
+    assert said("Rejected records, not counted", ended.stderr) == len(REJECTED) + 1
+    assert "Rejected records whose time is further ahead than --max-ahead: 1\n" in ended.stderr
+    assert said("Records with a null value", ended.stderr) == 1
+
+
+def test_windows_close_by_the_orders_own_time(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Rows come while the job runs; a partition that says nothing holds them back until it is idle; late ones, and one
+    of the year 3000, are counted and said; Ctrl-C writes the rest.
+    """
+    topic, side = new_topic(partitions=2), new_topic()
+    closed = topic.produce([order("a", 1.25, MINUTE + 1_000), order("b", 2, MINUTE + 59_999)])
+    open_one = topic.produce([order("a", 4, MINUTE + 61_000)])
+    output = tmp_path / "out"
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--output", str(output), "--idle-timeout", "2"]
+    job = start_job(*arguments, script=ORDERS)
+    job.until(lambda: sums_of(output) == expected_sums(closed), "the rows of the closed window")
+    topic.produce([order("late", 1, MINUTE), order("late", 1, MINUTE + 59_999), order("future", 1, 32_503_680_000_000)])
+    open_one += topic.produce([order("a", 5, MINUTE + 62_000)])
+    job.wait_for_checkpoint_of(7)
+    assert "Rejected records whose time is further ahead than --max-ahead: 1 so far\n" in job.stderr.read_text()
+    job.process.send_signal(signal.SIGINT)
+    ended = job.wait()
+    assert ended.code == 0, ended.stderr
+    assert sums_of(output) == expected_sums(closed + open_one)
+    assert said("Orders that came after their windows had closed, not counted (--max-delay)", ended.stderr) == 2
+
+
+def test_crash_and_resume_and_late_orders(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Sums are exact; after the resume an order is late that was late before."""
+    topic, side = new_topic(partitions=2), new_topic()
+    some = topic.produce(random_orders(3, 6_000, partitions=2))
+    output, folder = tmp_path / "out", tmp_path / "checkpoints"
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--output", str(output)]
+    arguments += ["--checkpoint-dir", str(folder), "--max-delay", "5"]
+    job = start_job(*arguments, script=ORDERS, slow=True)
+    job.until(lambda: checkpoints(folder) and sums_of(output), "a checkpoint, and rows")
+    job.end()
+    assert sums_of(output) != expected_sums(some), "it was over before it was killed"
+    late = order("late", 1, MINUTE - 60_000)
+    some += topic.produce(random_orders(4, 100, partitions=2, start=MINUTE + 600_000))
+    topic.produce([late])
+    ended = start_job(*arguments, "--bounded", script=ORDERS).wait()
+    assert ended.code == 0, ended.stderr
+    assert "Going on from" in ended.stderr
+    assert sums_of(output) == expected_sums(some)
+    assert said("Orders that came after their windows had closed", ended.stderr) == 1
+
+
+def test_sums_to_a_topic(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """JSON with the customer as key, each row once, also after a crash."""
+    topic, side, to_topic = new_topic(partitions=2), new_topic(), new_topic(partitions=2)
+    some = topic.produce(random_orders(5, 4_000, partitions=2))
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--to-topic", to_topic.name]
+    arguments += ["--checkpoint-dir", str(tmp_path / "checkpoints"), "--max-delay", "5"]
+    job = start_job(*arguments, script=ORDERS, slow=True)
+    job.until(lambda: records_in(to_topic), "rows")
+    job.end()
+    ended = start_job(*arguments, "--bounded", script=ORDERS).wait()
+    assert (ended.code, ended.stdout) == (0, ""), ended.stderr
+    written = records_in(to_topic)
+    found = {}
+    for record in written:
+        row = json.loads(record.value)
+        assert [*row] == ["window", "customer", "orders", "total", "max"]
+        assert record.key.decode() == row["customer"]
+        found[row["window"], row["customer"]] = row["orders"], round(row["total"] * 100), round(row["max"] * 100)
+    expected = expected_sums(some)
+    assert len(written) == len(expected)
+    assert found == {
+        row: (number, int(100 * total), int(100 * most)) for row, (number, total, most) in expected.items()
+    }
+
+
+def test_topics_that_will_not_do(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
+    """Each is checked before anything is read."""
+    topic, side = new_topic(), new_topic()
+    missing = start_job(*topic.arguments(), "--to-topic", side.name, script=ORDERS).wait()
+    assert missing.code == 1
+    assert missing.stderr.startswith(f"There is no topic {topic.name}-rejected on {topic.bootstrap_servers}")
+    missing = start_job(*topic.arguments(), "--rejected-topic", side.name, "--to-topic", "none", script=ORDERS).wait()
+    assert missing.code == 1
+    assert missing.stderr.startswith(f"There is no topic none on {topic.bootstrap_servers}")
