@@ -62,7 +62,7 @@ def test_words_never_break_a_row(line: bytes) -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
 def test_each_word_is_counted_in_one_shard(words: list[str]) -> None:
-    pairs = list(word_count.count_by_shard(words))
+    pairs = list(word_count.in_shards(Counter(words)))
     assert sum((counts for _, counts in pairs), Counter()) == Counter(words)
     assert len({word for _, counts in pairs for word in counts}) == sum(len(counts) for _, counts in pairs)
     assert {shard for shard, _ in pairs} <= set(range(word_count.SHARDS))
@@ -70,14 +70,14 @@ def test_each_word_is_counted_in_one_shard(words: list[str]) -> None:
 
 def test_a_word_has_the_same_shard_in_every_process() -> None:
     """Python's own hash of a string differs from process to process."""
-    [(shard, _)] = word_count.count_by_shard(["hello"])
+    [(shard, _)] = word_count.in_shards(Counter(["hello"]))
     assert shard == 6
 
 
 def test_a_hot_word_is_cheap() -> None:
     """However often a word comes, it is in a batch once, and in a window once."""
     words = ["hot"] * 100_000 + [f"word{number}" for number in range(1_000)]
-    batches = [list(word_count.count_by_shard(words)) for _ in range(3)]
+    batches = [list(word_count.in_shards(Counter(words))) for _ in range(3)]
     assert all(len(pairs) <= word_count.SHARDS for pairs in batches)
     assert sum(len(counts) for _, counts in batches[0]) == 1_001
     state: dict[int, word_count.Counts] = {}
@@ -105,7 +105,7 @@ def test_examples_count_as_word_count_does(values: list[Any]) -> None:
     assert all(number == sum(found.values()) for _, (number, found), _ in parts)
     assert len({shard for shard, _, _ in parts}) == len(parts)
     words = {word: count for word, count in counts.items() if word in ("a", "b", "слово")}
-    in_word_count = {shard: dict(found) for shard, found in word_count.count_by_shard(Counter(words).elements())}
+    in_word_count = {shard: dict(found) for shard, found in word_count.in_shards(Counter(words))}
     assert in_word_count == {shard: found for shard, (_, found), _ in windows.in_shards(words, words, windows.SHARDS)}
     assert word_count.SHARDS == windows.SHARDS
 

@@ -101,10 +101,12 @@ def test_names_and_uids(environment: StreamExecutionEnvironment) -> None:
     # Flink runs map, flat_map and the extraction of the key as one operator, with the uid of the first.
     assert operators("word_count") == {
         "kafka-source": "Source: Kafka topic input",
+        "leave-out-too-far-ahead": "leave out too far ahead",
+        "report-tooFarAhead": "report tooFarAhead",
         "batch-lines": "batch lines",
         "report-nullValues": "report nullValues",
         "report-invalidLines": "report invalidLines",
-        "split-lines": "split into words, count in batch, _stream_key_by_map_operator",
+        "count-words": "count words, in shards, _stream_key_by_map_operator",
         "keep-watermark": "keep watermark",
         "count-in-128-shards": "count per 5 s window",
         "late": "late, number of words",

@@ -123,9 +123,9 @@ def values_in(topic: Topic) -> list[bytes]:
 
 
 def said(sentence: str, stderr: str) -> int:
-    """The number at the end of the line that begins with a sentence."""
-    [line] = [line for line in stderr.splitlines() if line.startswith(sentence)]
-    return int(line.rpartition(": ")[2])
+    """The sum of the numbers at the end of the lines that begin with a sentence, one for each subtask."""
+    found = [line.rpartition(": ")[2] for line in stderr.splitlines() if line.startswith(sentence)]
+    return sum(int(number) for number in found if not number.endswith(" so far"))
 
 
 def test_bounded(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from kafka_job.flink.connector import java_class
 
-from pyflink.common import TypeInformation, WatermarkStrategy
+from pyflink.common import TypeInformation, Types, WatermarkStrategy
 from pyflink.common.serialization import DeserializationSchema
 from pyflink.datastream import DataStream, KeyedStream, OutputTag
 from pyflink.datastream.connectors import kafka
@@ -93,15 +93,11 @@ def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
     return DataStream(data_stream(before.getExecutionEnvironment(), transformation))
 
 
-def before_keys(keyed: KeyedStream, class_name: str, uid: str) -> KeyedStream:
-    """A keyed stream with one of our operators before its records change places: of rows of a key and a record."""
-    keys = keyed._j_data_stream
-    with_keys = java_class("org.apache.flink.streaming.api.datastream.DataStream")(
-        keys.getExecutionEnvironment(), keys.getTransformation().getInputs()[0]
-    )
-    through = through_operator(DataStream(with_keys), class_name, uid=uid)._j_data_stream
-    again = through.keyBy(keys.getKeySelector(), keys.getKeyType())
-    return KeyedStream(again, keyed._original_data_type_info, keyed._origin_stream)
+def keyed_by_first_field(rows: DataStream, key_type: TypeInformation, value_type: TypeInformation) -> KeyedStream:
+    """Rows of a key and a value as a stream of values with keys: what PyFlink's key_by makes, in one call of Python."""
+    selector = java_class("org.apache.flink.streaming.api.functions.python.KeyByKeySelector")
+    keys = rows._j_data_stream.keyBy(selector(), Types.ROW([key_type]).get_java_type_info())
+    return KeyedStream(keys, value_type, rows)
 
 
 def keyed_as_before(stream: DataStream, before: KeyedStream) -> KeyedStream:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from kafka_job.flink.operators import before_keys
+from kafka_job.flink.operators import keyed_by_first_field, through_operator
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.sinks import Message, message, write_messages
 from kafka_job.pipeline.source import AHEAD, Plan
 from kafka_job.pipeline.steps import report
-from kafka_job.pipeline.windows import PART, Add, Windows, by_shard, in_shards
+from kafka_job.pipeline.windows import PART, Add, Windows, in_shards
 
 import msgspec
-from pyflink.common import Types
+from pyflink.common import Row, Types
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, ProcessFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSource
 
@@ -91,9 +91,10 @@ def read_records(
     source.set_topics(options.topic).set_group_id(options.group_id)
     batches = plan.read_records(environment, source, options.max_delay)
     reader = ReadRecords(read, add, windows, options.max_ahead, with_metadata)
-    parts = batches.process(reader, output_type=PART).name("read records").uid("read-records")
-    keyed = before_keys(by_shard(parts, windows.shards), "EventTime", uid="event-time")
-    return keyed, parts.get_side_output(REJECTED).name("rejected").uid("rejected")
+    key = Types.INT() if windows.shards else Types.STRING()
+    parts = batches.process(reader, output_type=Types.ROW([key, PART])).name("read records").uid("read-records")
+    timed = through_operator(parts, "EventTime", uid="event-time")
+    return keyed_by_first_field(timed, key, PART), parts.get_side_output(REJECTED).name("rejected").uid("rejected")
 
 
 class ReadRecords(ProcessFunction):
@@ -105,7 +106,7 @@ class ReadRecords(ProcessFunction):
         self.slice, self.shards, self.max_ahead = windows.slice, windows.shards, max_ahead * 1000
 
     def process_element(self, batch: tuple[int, list[Piece]], context: ProcessFunction.Context) -> Iterator[Any]:
-        """Parts; then the newest time of the partition, as (-1 - partition, None, time), see EventTime.java."""
+        """Rows of a key and a part; the last one has the newest time of the partition, see EventTime.java."""
         partition, pieces = batch
         last = min(LAST, time.time_ns() // 1_000_000 + self.max_ahead) if self.max_ahead else LAST
         read, add, length = self.read, self.add, self.slice
@@ -137,9 +138,10 @@ class ReadRecords(ProcessFunction):
                 else:
                     sums[key], numbers[key] = value, 1
         for number, (sums, numbers) in slices.items():
-            yield from in_shards(sums, numbers, self.shards, (number + 1) * length - 1)
+            for part in in_shards(sums, numbers, self.shards, (number + 1) * length - 1):
+                yield Row(part[0] if self.shards else repr([*part[1][1]]), part)
         if slices:
-            yield -1 - partition, None, newest
+            yield Row(0 if self.shards else "", (-1 - partition, None, newest))
 
 
 def records_of(piece: Piece, partition: int) -> list[Record]:

@@ -22,8 +22,8 @@ Stream = TypeVar("Stream", DataStream, KeyedStream)
 def batch_lines(lines: DataStream, window: int) -> DataStream:
     """Lines in batches: a call of Python costs some 30 microseconds, whether it brings one line or 100,000.
 
-    A batch is of one window, of so many seconds: a list of bytes, with a line feed after each line; its timestamp is the
-    window's last millisecond. Null values are left out, and reported; so are lines that are not UTF-8. `lines`: see
+    A batch is of one window, of so many seconds: a list of bytes, with a line feed after each line; its timestamp is
+    the window's last millisecond. Null values are left out, and reported; so are lines that are not UTF-8. `lines`: see
     `Plan.read`.
     """
     constants = window * 1000, BATCH_BYTES, NULL_VALUES, INVALID_LINES

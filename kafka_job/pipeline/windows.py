@@ -76,13 +76,6 @@ def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int
     yield from ((shard, (number[0], part), time) for shard, (number, part) in parts.items())
 
 
-def by_shard(parts: DataStream, shards: int) -> KeyedStream:
-    """Bring all parts of a shard to one place; where there are no shards, all of a key."""
-    if shards:
-        return parts.key_by(lambda part: part[0], key_type=Types.INT())
-    return parts.key_by(lambda part: repr([*part[1][1]]) if part[1] else "", key_type=Types.STRING())
-
-
 def split(lines: bytes) -> list[str]:
     """What is between white space. Bytes that are not UTF-8 become U+FFFD."""
     return lines.decode("utf-8", errors="replace").split()
@@ -103,7 +96,7 @@ def count_values(
         return in_shards(counts, counts, shards)
 
     parts = batches.flat_map(count, output_type=PART).name("count in batch").uid("count-by-shard")
-    return by_shard(parts, shards)
+    return parts.key_by(lambda part: part[0], key_type=Types.INT())
 
 
 def aggregate(
