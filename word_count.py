@@ -10,15 +10,16 @@ A row has the start of its window (UTC), a word, and its count, with tabs betwee
 
     2026-11-22T14:00:05Z    hello    3
 
-Two things make it fast. Lines go to Python in batches, since a call from Flink, which is Java, costs 30 microseconds
-or so; a batch has lines of one window, and waits at most until that closes or a checkpoint begins. And the key is not
-a word but a shard, a group of words, since Flink has work to do for each key. (What is new to you: docs/tutorial.md.)
+Two things make it fast. Lines go to Python in batches, since a call from Flink, which is Java, costs 30 microseconds;
+a batch is of one window, and waits at most until that closes or a checkpoint begins. And the key is not a word but a
+shard, a group of words, since Flink has work to do for each key. (What is new to you: docs/tutorial.md.)
 """
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated
 from zlib import crc32
 
@@ -65,8 +66,7 @@ def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: 
 
 
 Counts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
-# The same for Flink, which has no type for a Counter: Python pickles it, as it does whatever has no type given.
-COUNTS = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
+COUNTS = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])  # as Flink knows it; Python pickles what has no type
 SHARDS = 128  # no more workers than this can share the count
 
 
@@ -81,11 +81,8 @@ def count_batches(batches: DataStream) -> KeyedStream:
 
 
 def count_words(batch: list[bytes]) -> Counter[str]:
-    """How often each word is in a batch, a list of some hundred lines each: so much fits the processor's cache."""
-    counts: Counter[str] = Counter()
-    for lines in batch:
-        counts.update(split(lines))
-    return counts
+    """How often each word is in a batch. A part of it has 200 kB of lines or so, which fits the processor's cache."""
+    return Counter(chain.from_iterable(map(split, batch)))
 
 
 def split(lines: bytes) -> list[str]:
@@ -104,13 +101,10 @@ def in_shards(words: Counter[str]) -> Iterable[Counts]:
 def count_windows(shards: KeyedStream, window: int) -> DataStream:
     """Add up the counts of a shard in each window of event time; rows come out when the watermark closes it."""
     late = OutputTag("late")  # marks counts whose window has closed
-    rows = (
-        shards.window(TumblingEventTimeWindows.of(Time.seconds(window)))
-        .side_output_late_data(late)
-        .reduce(add, MakeRows(), output_type=Types.STRING())  # add as batches come, MakeRows when the window closes
-        .name(f"count per {window} s window")
-        .uid(f"count-in-{SHARDS}-shards")  # with another number, old state would have words in the wrong shards
-    )
+    windows = shards.window(TumblingEventTimeWindows.of(Time.seconds(window))).side_output_late_data(late)
+    # It calls add as counts come, and MakeRows when the window closes.
+    rows = windows.reduce(add, MakeRows(), output_type=Types.STRING()).name(f"count per {window} s window")
+    rows.uid(f"count-in-{SHARDS}-shards")  # with another number, old state would have words in the wrong shards
     report_late(rows, late, lambda pair: pair[1].total())  # their number is printed on stderr at the end
     return rows
 
@@ -136,22 +130,18 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
     if not folder:
         rows.print().set_parallelism(1).name("print").uid("print")  # else a number stands before each text
         return
-    sink = (
-        FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
-        .with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # the day of writing
-        .with_output_file_config(OutputFileConfig.builder().with_part_prefix("counts").with_part_suffix(".tsv").build())
-        # Files become visible at each checkpoint; by default they stay hidden for a minute.
-        .with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
-        .build()
-    )
-    rows.sink_to(sink).name("write files").uid("write-files")
+    sink = FileSink.for_row_format(folder, Encoder.simple_string_encoder("UTF-8"))
+    sink.with_bucket_assigner(BucketAssigner.date_time_bucket_assigner("yyyy-MM-dd", "UTC"))  # the day of writing
+    names = OutputFileConfig.builder().with_part_prefix("counts").with_part_suffix(".tsv").build()
+    # Files become visible at each checkpoint; by default they stay hidden for a minute.
+    sink.with_output_file_config(names).with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
+    rows.sink_to(sink.build()).name("write files").uid("write-files")
 
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time.")
-    # The checkpoints are kept with this text. If it has changed (other windows, say), a run does not go on from them.
-    state = f"counts per window of {options.window} s in {SHARDS} shards"
-    run("word_count", build, options, state=state, settings=SETTINGS)
+    # Checkpoints are kept with the text after state=: one that has changed, by other windows say, does not fit them.
+    run("word_count", build, options, state=f"counts per window of {options.window} s", settings=SETTINGS)
 
 
 if __name__ == "__main__":

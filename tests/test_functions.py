@@ -163,6 +163,7 @@ def test_defaults() -> None:
         "kafka_config": None,
         "group_id": "test_group",
         "max_delay": 0,
+        "max_ahead": 3600,
         "idle_timeout": 5,
         "start": "committed",
         "bounded": False,

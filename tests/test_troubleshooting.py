@@ -507,6 +507,33 @@ def test_a_record_of_the_future_closes_all_windows(
     assert read_files(tmp_path / "out") == expected_counts(records)
 
 
+@pytest.mark.parametrize("ahead", [[], ["--max-ahead", "600"], ["--max-ahead", "0"]])
+def test_a_record_of_the_future_is_said_and_closes_nothing(
+    ahead: list[str], new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """By default more than an hour ahead; 0 takes all but what no row could say."""
+    topic = new_topic(**{"message.timestamp.after.max.ms": str(2**63 - 1)})
+    minutes = 30 if ahead else 90
+    records = topic.produce(lines("today"))
+    future = topic.produce(lines("future", start=int(time.time() * 1000) + minutes * 60_000))
+    topic.produce(lines("never", start=2**62))
+    job = start_job(*topic.arguments(), *ahead, "--output", str(tmp_path / "out"))
+    said = "Records whose time is further ahead than --max-ahead, not counted"
+    job.until(lambda: f"{said}: 1 so far\n" in job.stderr.read_text(), "a word of it while the job runs")
+    taken = ahead == ["--max-ahead", "0"]
+    if taken:
+        job.until(lambda: read_files(tmp_path / "out"), "the row of the closed window")
+    records += topic.produce(lines("today again", start=START + 1_000))
+    job.wait_for_checkpoint_of(4)
+    job.process.send_signal(signal.SIGTERM)
+    ended = job.wait()
+    assert ended.code == 0, ended.stderr
+    assert f"{said}: {1 if taken else 2}\n" in ended.stderr
+    assert ("Words that came after their windows" in ended.stderr) == taken
+    counted = [records[0], *future] if taken else records
+    assert read_files(tmp_path / "out") == expected_counts(counted)
+
+
 def test_rest_of_a_run_that_was_killed(
     new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:

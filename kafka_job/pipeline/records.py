@@ -14,7 +14,6 @@ from kafka_job.pipeline.source import AHEAD, Plan
 from kafka_job.pipeline.steps import report
 from kafka_job.pipeline.windows import PART, Add, Windows, in_shards
 
-import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, ProcessFunction, StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSource
@@ -57,6 +56,8 @@ class JsonFields:
 
     def __call__(self, value: bytes) -> Any:
         if not self.decode:
+            import msgspec  # only here: few need it
+
             self.decode = msgspec.json.Decoder(msgspec.defstruct("Fields", [*self.fields.items()], gc=False)).decode
         return self.decode(value.removeprefix(codecs.BOM_UTF8))
 
