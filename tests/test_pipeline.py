@@ -40,7 +40,7 @@ def environment_with(settings: Mapping[str, str]) -> StreamExecutionEnvironment:
 
 @pytest.fixture
 def environment() -> StreamExecutionEnvironment:
-    return environment_with(word_count.SETTINGS)
+    return environment_with({**word_count.SETTINGS, "restart-strategy.type": "none"})
 
 
 def count(
@@ -53,7 +53,7 @@ def count(
     )
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(max_delay))
     batches = stamped.assign_timestamps_and_watermarks(watermarks.with_timestamp_assigner(RowTimestamp())).map(
-        lambda row: row[1] + b"\n", Types.PRIMITIVE_ARRAY(Types.BYTE())
+        lambda row: [row[1] + b"\n"], Types.PICKLED_BYTE_ARRAY()
     )
     with word_count.count_windows(word_count.count_batches(batches), window).execute_and_collect() as texts:
         return [row for text in texts for row in text.split("\n")]

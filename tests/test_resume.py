@@ -36,8 +36,8 @@ def test_stop_without_drain_leaves_open_windows_to_the_next_run(
     ended = start_job(*refused).wait()
     assert ended.code == 1
     assert ended.stderr == (
-        f"The checkpoints in {folder} are of another job (state: counts per window of 5 s in 128 shards, now"
-        " counts per window of 7 s in 128 shards); choose another folder: --checkpoint-dir DIR\n"
+        f"The checkpoints in {folder} are of another job (state: counts per window of 5 s, now"
+        " counts per window of 7 s); choose another folder: --checkpoint-dir DIR\n"
     )
     assert checkpoints(folder) == before
 
