@@ -268,8 +268,8 @@ def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool) -> None:
 
 def test_functions_of_imported_modules_are_pickled_with_their_code() -> None:
     environment.take_modules_along()
-    assert b"count_by_shard" in cloudpickle.dumps(word_count.count_by_shard)
-    assert b"crc32" in cloudpickle.dumps(word_count.count_by_shard), "only the name of the function was pickled"
+    assert b"in_shards" in cloudpickle.dumps(word_count.in_shards)
+    assert b"crc32" in cloudpickle.dumps(word_count.in_shards), "only the name of the function was pickled"
     assert b"dumps_table" not in cloudpickle.dumps(cloudpickle.dumps), "a module of the environment was pickled"
 
 

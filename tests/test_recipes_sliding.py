@@ -101,4 +101,4 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
 
     ended = start_job(*arguments, "--slide", "10", script=SLIDING).wait()
     assert ended.code == 1
-    assert "are of another job (state: counts per window of 20 s, one every 5 s, in 128 shards, now" in ended.stderr
+    assert "are of another job (state: counts per window of 20 s, one every 5 s, now" in ended.stderr
