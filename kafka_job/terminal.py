@@ -1,14 +1,24 @@
 """What is said to whoever sits at the screen."""
 
 import contextlib
+import pdb
 import sys
 import time
+from pathlib import Path
 
 
 def say(text: str) -> None:
     """Print a line on stderr, which may be gone: a closed terminal must not end a stop that it has caused."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def debug() -> None:
+    """What breakpoint() calls in a function inside Flink's JVM, whose stdin is not the terminal."""
+    terminal = Path("/dev/tty")
+    debugger = pdb.Pdb(stdin=terminal.open(), stdout=terminal.open("w"))  # which stay open
+    debugger.use_rawinput = False
+    debugger.set_trace(sys._getframe(1))
 
 
 def printable(text: str) -> str:

@@ -231,6 +231,7 @@ def environment(has_python: bool) -> dict[str, str]:
     others["LC_ALL"] = "C.UTF-8"  # in a locale without UTF-8 Java would find no file whose name is not ASCII
     others["no_proxy"] = ",".join(filter(None, [os.environ.get("no_proxy"), "localhost,127.0.0.1"]))  # Python processes
     ours = {f"FLINK_{name.upper()}_DIR": str(HOME / name) for name in ("conf", "opt", "lib", "plugins")}
+    ours["PYTHONBREAKPOINT"] = os.environ.get("PYTHONBREAKPOINT", "kafka_job.terminal.debug")
     ours["PATH"] = prepended("PATH", Path(sys.executable).parent)  # Flink takes the first 'python' there
     return others | ours | ({"PYTHONPATH": prepended("PYTHONPATH", HIDE_BEAM)} if has_python else {})
 
