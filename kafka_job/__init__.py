@@ -11,12 +11,18 @@ to `run`. Of the packages each imports only those that stand below it:
     options.py, terminal.py   the flags that every job has; what is said at the screen
 """
 
+import signal
 import sys
 from importlib.util import find_spec
+from threading import current_thread, main_thread
 
 # Most often the environment is not active. This says so before a stack trace does.
 if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
+
+# The imports take half a second, in which Ctrl-C would end with a stack trace.
+if quiet := current_thread() is main_thread() and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from kafka_job.execution.entry import run
 from kafka_job.execution.local import Stop
@@ -36,3 +42,6 @@ from kafka_job.pipeline.windows import (
     tumbling,
 )
 from kafka_job.terminal import utc
+
+if quiet:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -292,3 +293,9 @@ def test_functions_of_imported_modules_are_pickled_with_their_code() -> None:
 )
 def test_what_no_other_machine_has_travels(name: str, file: str | None, expected: bool) -> None:
     assert environment.travels(name, file) == expected
+
+
+def test_ctrl_c_while_the_library_is_imported_says_nothing() -> None:
+    early = "import os, signal, threading; threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    ended = subprocess.run([sys.executable, "-c", f"{early}; import kafka_job"], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")

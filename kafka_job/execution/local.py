@@ -112,7 +112,8 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
             with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
                 all_read = wait_for_end(running, plan, stop, watch)
                 leave_open = options.no_drain and not all_read
-                savepoint = flink.stop_with_savepoint(running, folder, not leave_open, watch.look)
+                keys = "Ctrl-C, pressed twice," if all_read else "a second Ctrl-C"
+                savepoint = flink.stop_with_savepoint(running, folder, not leave_open, watch.look, keys)
                 watch.note(savepoint)
         finally:
             with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory

@@ -95,10 +95,12 @@ def trigger_checkpoint(running: JobClient) -> JavaObject:
     return mini_cluster(running).triggerCheckpoint(running._j_job_client.getJobID())
 
 
-def stop_with_savepoint(running: JobClient, folder: Path, drain: bool, look: Callable[[], None]) -> str:
+def stop_with_savepoint(
+    running: JobClient, folder: Path, drain: bool, look: Callable[[], None], keys: str = "a second Ctrl-C"
+) -> str:
     """Stop a job with a savepoint, however long that takes; its URI.
 
-    `drain`: whether to close all windows before. `look` is called meanwhile.
+    `drain`: whether to close all windows before. `look` is called meanwhile. `keys`: what ends this at once.
     """
     canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
     said = time.monotonic()
@@ -108,7 +110,7 @@ def stop_with_savepoint(running: JobClient, folder: Path, drain: bool, look: Cal
             has_ended(running)
             look()
             if time.monotonic() > said + PROGRESS:
-                say("Stopping: open windows are still being written; a second Ctrl-C ends this at once.")
+                say(f"Stopping: open windows are still being written; {keys} ends this at once.")
                 said = time.monotonic()
             time.sleep(0.02)
         if not stopped.isCompletedExceptionally():
