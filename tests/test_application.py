@@ -378,7 +378,7 @@ def test_upgrade_with_a_savepoint(application: Application, words: Input) -> Non
     words.produce()
 
     script = application.script.read_text("utf-8")
-    application.script.write_text(script.replace("split into words", "words of lines"), "utf-8")
+    application.script.write_text(script.replace("count words", "words of lines"), "utf-8")
     run = application.arguments(words.topic, words.output)
     upgrade = {"execution.state-recovery.path": savepoint, "parallelism.default": 1}
     application.start(run, **upgrade)

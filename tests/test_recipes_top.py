@@ -135,6 +135,6 @@ def test_flink_run_until_it_is_drained(cluster: Cluster, new_topic: Callable[...
     cluster.stop_job(job, tmp_path / "savepoints", drain=True)
     assert read_rows(output) == expected_rows(records)
     names = " ".join(vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])
-    for name in ("split into words", "count in batch", "top 10 per 5 s window", "write files"):
+    for name in ("batch lines", "count in batch", "count per window of 5 s", "write files"):
         assert name in names
     assert "Map" not in names
