@@ -15,7 +15,7 @@ import org.apache.flink.types.Row;
  * partition that has said nothing yet, and leaves out an idle one.
  */
 public class EventTime extends AbstractStreamOperator implements OneInputStreamOperator {
-    /** Of each task that runs in this JVM, by partition: the newest time that was read. */
+    /** Of each task that runs in this JVM, by partition: the newest time that was read, and how often something was. */
     private static final Map NEWEST = new ConcurrentHashMap();
 
     private transient Map newest;
@@ -45,47 +45,65 @@ public class EventTime extends AbstractStreamOperator implements OneInputStreamO
             return;
         }
         Integer partition = Integer.valueOf(-1 - number);
-        Long before = (Long) newest.get(partition);
-        if (before == null || before.longValue() < time) {
-            newest.put(partition, part.f2);
-        }
+        long[] before = (long[]) newest.get(partition);
+        long[] first = {time, 1};
+        newest.put(partition, before == null ? first : new long[] {Math.max(before[0], time), before[1] + 1});
     }
 
-    /** Watermarks of one partition: the newest time that was read, less a delay in milliseconds. */
+    /**
+     * Watermarks of one partition: the newest time that was read, less a delay.
+     *
+     * <p>Idle is also one whose records cannot be read, for so long: else it would hold all windows back.
+     */
     public static class Watermarks implements WatermarkStrategy {
-        private final long delay;
+        private final long delay; // milliseconds
+        private final long idleTimeout; // milliseconds; 0: never
 
-        public Watermarks(long delay) {
+        public Watermarks(long delay, long idleTimeout) {
             this.delay = delay;
+            this.idleTimeout = idleTimeout;
         }
 
         public WatermarkGenerator createWatermarkGenerator(WatermarkGeneratorSupplier.Context context) {
             Map newest = (Map) NEWEST.get(task(context.getMetricGroup()));
             if (newest == null) {
-                throw new IllegalStateException("From the source to EventTime all steps must be one chain, in one task");
+                throw new IllegalStateException("All steps from the source to EventTime must be one chain");
             }
-            return new Generator(newest, delay);
+            return new Generator(newest, delay, idleTimeout);
         }
     }
 
     private static class Generator implements WatermarkGenerator {
         private final Map newest;
         private final long delay;
+        private final long idleTimeout;
         private Object partition;
+        private long read; // how often something was read
+        private long since; // nanoseconds: when a record came, after which nothing was read yet; 0: none has come
 
-        Generator(Map newest, long delay) {
+        Generator(Map newest, long delay, long idleTimeout) {
             this.newest = newest;
             this.delay = delay;
+            this.idleTimeout = idleTimeout;
         }
 
         public void onEvent(Object record, long timestamp, WatermarkOutput output) {
             partition = ((Tuple3) record).f0;
+            if (since == 0) {
+                since = System.nanoTime();
+            }
         }
 
         public void onPeriodicEmit(WatermarkOutput output) {
-            Long time = partition == null ? null : (Long) newest.get(partition);
-            if (time != null) {
-                output.emitWatermark(new Watermark(time.longValue() - delay - 1));
+            long[] found = partition == null ? null : (long[]) newest.get(partition);
+            if (found != null && found[1] > read) {
+                read = found[1];
+                since = 0;
+            }
+            if (idleTimeout > 0 && since != 0 && System.nanoTime() - since > idleTimeout * 1000000) {
+                output.markIdle();
+            } else if (found != null) {
+                output.emitWatermark(new Watermark(found[0] - delay - 1));
             }
         }
     }

@@ -9,7 +9,7 @@ import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
- * Adds up numbers: a metric while the job runs, a line on stderr when it ends, and if need be one when there is a first.
+ * Adds up numbers: a metric while the job runs, a line on stderr when it ends, and if need be one at the first of them.
  *
  * <p>The sum is state, so it is as exact after a crash as what the job has counted. Each subtask has a sum of its own.
  */
@@ -29,7 +29,8 @@ public class Tally extends AbstractStreamOperator implements OneInputStreamOpera
 
     public void initializeState(StateInitializationContext context) throws Exception {
         super.initializeState(context);
-        state = context.getOperatorStateStore().getListState(new ListStateDescriptor("sum", BasicTypeInfo.LONG_TYPE_INFO));
+        ListStateDescriptor descriptor = new ListStateDescriptor("sum", BasicTypeInfo.LONG_TYPE_INFO);
+        state = context.getOperatorStateStore().getListState(descriptor);
         // Two where there were two subtasks, and now there is one.
         for (Object one : (Iterable) state.get()) {
             sum += ((Long) one).longValue();

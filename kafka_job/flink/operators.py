@@ -142,9 +142,9 @@ def max_ahead(watermarks: WatermarkStrategy, seconds: int) -> WatermarkStrategy:
     return WatermarkStrategy(our_class("MaxAhead")(watermarks._j_watermark_strategy, seconds * 1000))
 
 
-def watermarks_of_times_read(delay: int) -> WatermarkStrategy:
-    """Watermarks by the times that Python reads in records, less so many seconds, see EventTime.java."""
-    return WatermarkStrategy(our_class("EventTime$Watermarks")(delay * 1000))
+def watermarks_of_times_read(delay: int, idle_timeout: int) -> WatermarkStrategy:
+    """Watermarks by the times that Python reads in records, less a delay, see EventTime.java; both in seconds."""
+    return WatermarkStrategy(our_class("EventTime$Watermarks")(delay * 1000, idle_timeout * 1000))
 
 
 def number_steps_anew(tables: StreamTableEnvironment) -> None:

@@ -58,7 +58,7 @@ class Plan:
     ) -> DataStream:
         """Batches of records, see BatchRecords.java; watermarks by the times that are read there, less `delay` s."""
         pickled_records(source)
-        records = self._stream(environment, source, watermarks_of_times_read(delay))
+        records = self._stream(environment, source, watermarks_of_times_read(delay, self.idle_timeout))
         constants = BATCH_BYTES, NULL_VALUES
         pickled = Types.PICKLED_BYTE_ARRAY()
         batches = through_operator(records, "BatchRecords", *constants, uid="batch-records", output_type=pickled)
