@@ -67,7 +67,7 @@ def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan)
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time; windows overlap.")
-    state = f"counts per window of {options.window} s, one every {options.slide} s,"
+    state = f"counts per window of {options.window} s, one every {options.slide} s"
     run("sliding_windows", build, options, state)
 
 

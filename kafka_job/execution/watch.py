@@ -1,6 +1,7 @@
 """What goes wrong while a local run goes on, said as soon as it is seen: Flink itself would only log it."""
 
 import contextlib
+import re
 import shutil
 import sys
 import time
@@ -17,7 +18,8 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 ASK = 5.0  # seconds between two questions to Flink
-ENDS = "Checkpoint Coordinator is suspending"  # a checkpoint that fails with the job, or since the job ends
+# A checkpoint that fails with the job, or since the job ends, or does not run yet.
+NO_NEWS = re.compile("Checkpoint Coordinator is (suspending|shutdown)|tasks not ready|tasks are currently running")
 LITTLE = 100 * 2**20  # bytes that are left on a disk
 
 
@@ -65,7 +67,7 @@ class Watch:
         latest = flink.get_json(f"{url}/checkpoints")["latest"]
         failures = flink.get_json(f"{url}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
         found = {one["timestamp"]: flink.why_it_failed(one["stacktrace"]) for one in failures}
-        if latest["failed"] and ENDS not in latest["failed"]["failure_message"]:
+        if latest["failed"] and not NO_NEWS.search(latest["failed"]["failure_message"]):
             found[latest["failed"]["failure_timestamp"]] = latest["failed"]["failure_message"]
         last = latest["completed"]
         good = f"of {utc(last['trigger_timestamp'])}" if last else "none yet"

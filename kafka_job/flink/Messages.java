@@ -5,7 +5,11 @@ import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.flink.types.Row;
 
-/** A row (key, value, names of headers, values of headers) as a record for a topic. */
+/**
+ * A row (key, value, names of headers, values of headers, timestamp) as a record for a topic.
+ *
+ * <p>Where the row has no timestamp, the record has that of the stream: of a result the last millisecond of its window.
+ */
 public class Messages implements KafkaRecordSerializationSchema {
     private final String topic;
 
@@ -15,7 +19,9 @@ public class Messages implements KafkaRecordSerializationSchema {
 
     public ProducerRecord serialize(Object element, KafkaSinkContext context, Long timestamp) {
         Row row = (Row) element;
-        ProducerRecord record = new ProducerRecord(topic, row.getField(0), row.getField(1));
+        Long own = row.getField(4) == null ? timestamp : (Long) row.getField(4);
+        Long valid = own == null || own.longValue() < 0 ? null : own; // null: the time of writing
+        ProducerRecord record = new ProducerRecord(topic, null, valid, row.getField(0), row.getField(1));
         Object[] names = (Object[]) row.getField(2);
         Object[] values = (Object[]) row.getField(3);
         for (int i = 0; i < names.length; i++) {

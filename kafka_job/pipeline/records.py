@@ -160,9 +160,9 @@ def records_of(piece: Piece, partition: int) -> list[Record]:
 
 
 def rejected(record: Record, error: Exception) -> Message:
-    """The record as it came, with one header more."""
+    """The record as it came, timestamp and all, with one header more."""
     reason = str(error).encode(errors="backslashreplace")
-    return message(record.value, record.key, [*record.headers, (REASON, reason)])
+    return message(record.value, record.key, [*record.headers, (REASON, reason)], record.timestamp)
 
 
 def write_rejected(records: DataStream, plan: Plan, topic: str) -> None:

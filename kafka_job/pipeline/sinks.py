@@ -14,19 +14,24 @@ from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, 
 from pyflink.datastream.connectors.kafka import KafkaSink
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
-MESSAGE = Types.ROW([BYTES, BYTES, Types.OBJECT_ARRAY(Types.STRING()), Types.OBJECT_ARRAY(BYTES)])
+MESSAGE = Types.ROW([BYTES, BYTES, Types.OBJECT_ARRAY(Types.STRING()), Types.OBJECT_ARRAY(BYTES), Types.LONG()])
 # After so long a broker aborts a transaction by itself. A run that goes on later than this may find that what it should
 # commit is gone. Flink's default, an hour, is more than brokers allow by default: transaction.max.timeout.ms.
 TRANSACTION_TIMEOUT = 15 * 60 * 1000  # milliseconds
 
 
 # A plain tuple: between steps PyFlink pickles by the name of a class, and workers have classes of ours by another way.
-Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]], int | None]
 
 
-def message(value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()) -> Message:
-    """A record for `write_messages`."""
-    return value, key, list(headers)
+def message(
+    value: bytes | None,
+    key: bytes | None = None,
+    headers: Sequence[tuple[str, bytes | None]] = (),
+    timestamp: int | None = None,
+) -> Message:
+    """A record for `write_messages`. `timestamp`: in milliseconds; None: of a result the last one of its window."""
+    return value, key, list(headers), timestamp
 
 
 def write_rows(rows: DataStream, folder: str | None) -> None:
@@ -64,5 +69,5 @@ def write_messages(
 
 def to_row(message: Message) -> Row:
     """As Messages.java takes it."""
-    value, key, headers = message
-    return Row(key, value, [name for name, _ in headers], [one for _, one in headers])
+    value, key, headers, timestamp = message
+    return Row(key, value, [name for name, _ in headers], [one for _, one in headers], timestamp)
