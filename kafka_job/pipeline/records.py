@@ -26,7 +26,7 @@ FIRST, LAST = -62135596800000, 253402300799999  # of the years 1 to 9999: other 
 REJECTED = OutputTag("rejected", Types.PICKLED_BYTE_ARRAY())
 REASON = "reason"  # the header of a rejected record that says why
 Piece = tuple[bytes, bytes]  # values, and all else of them, pickled; see BatchRecords.java
-TOO_FAR = f"a time {AHEAD.removeprefix('whose time is ')}"
+TOO_FAR = "a time further ahead than --max-ahead"
 
 
 class Record(NamedTuple):
@@ -117,9 +117,8 @@ class ReadRecords(ProcessFunction):
         newest = FIRST
         slices: dict[int, tuple[dict[Any, Any], dict[Any, int]]] = {}  # by number: values, and of how many records
         for piece in pieces:
-            for place, record in enumerate(
-                records_of(piece, partition) if self.with_metadata else pickle.loads(piece[0])
-            ):
+            whole = records_of(piece, partition) if self.with_metadata else None
+            for place, record in enumerate(whole or pickle.loads(piece[0])):
                 try:
                     found = read(record)
                     if not found:
@@ -128,7 +127,8 @@ class ReadRecords(ProcessFunction):
                     if not FIRST <= moment <= last:
                         raise ValueError(TOO_FAR if moment > last else "a time before the year 1")
                 except (ValueError, OverflowError, RecursionError) as error:
-                    yield REJECTED, rejected(records_of(piece, partition)[place], error)
+                    whole = whole or records_of(piece, partition)  # once for all that is rejected of a piece
+                    yield REJECTED, rejected(whole[place], error)
                     continue
                 if moment > newest:
                     newest = moment
