@@ -1,7 +1,6 @@
 """What is said to whoever sits at the screen."""
 
 import contextlib
-import pdb
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,8 @@ def say(text: str) -> None:
 
 def debug() -> None:
     """What breakpoint() calls in a function inside Flink's JVM, whose stdin is not the terminal."""
+    import pdb  # only here: few need it
+
     terminal = Path("/dev/tty")
     debugger = pdb.Pdb(stdin=terminal.open(), stdout=terminal.open("w"))  # which stay open
     debugger.use_rawinput = False
