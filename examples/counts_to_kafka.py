@@ -17,6 +17,7 @@ It must set
 """
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -35,8 +36,8 @@ from kafka_job import (
     write_messages,
 )
 
-from pyflink.common import Types
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.datastream.window import TimeWindow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +51,14 @@ class Options(ToTopic):
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, count, sink."""
     batches = batch_lines(read_lines(environment, options, plan), options.window)
-    rows = aggregate(count_values(batches), tumbling(options.window), operator.add, count_rows)
-    write_counts(rows, options, plan)
-
-
-def write_counts(rows: DataStream, options: Options, plan: Plan) -> None:
-    """Write rows to the topic, a record each; many rows may come as one text."""
-    records = rows.flat_map(to_messages, output_type=Types.PICKLED_BYTE_ARRAY())
-    records.name("one record a row").uid("split-rows")
+    records = aggregate(count_values(batches), tumbling(options.window), operator.add, messages, as_text=False)
     transactional_ids = options.transactional_ids()
     write_messages(records, plan, options.to_topic, transactional_ids=transactional_ids, uid="write-to-kafka")
 
 
-def to_messages(rows: str) -> list[Message]:
-    return [message(row.encode()) for row in rows.split("\n")]
+def messages(window: TimeWindow, counts: Mapping[str, int]) -> list[Message]:
+    """The rows of word_count.py, a record each."""
+    return [message(row.encode()) for row in count_rows(window, counts)]
 
 
 def main() -> None:
