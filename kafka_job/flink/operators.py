@@ -11,6 +11,7 @@ table environment; the 'raw' format of Flink SQL as a class; the planner's count
 import atexit
 import functools
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kafka_job.flink.connector import java_class
+from kafka_job.flink.connector import connector_jars, java_class
 
 from pyflink.common import TypeInformation, Types, WatermarkStrategy
 from pyflink.common.serialization import DeserializationSchema
@@ -50,6 +51,10 @@ def compiled() -> dict[str, bytes]:
     """The Java classes beside this file, by the names of their files in a jar."""
     file, classes = java_class("java.io.File"), java_class("java.util.HashMap")()
     compiler = java_class("org.codehaus.janino.CompilerFactory")().newCompiler()
+    # The JVM of 'flink run' has Flink on its class path, but not the connector, which some of the classes need.
+    flink = java_class("java.lang.System").getProperty("java.class.path").split(os.pathsep)
+    class_path = [*filter(None, flink), *map(str, connector_jars())]
+    compiler.setClassPath(to_jarray(file, [file(path) for path in class_path]))
     compiler.setClassFileCreator(java_class("org.codehaus.commons.compiler.util.resource.MapResourceCreator")(classes))
     compiler.compile(to_jarray(file, [file(str(source)) for source in SOURCES.glob("*.java")]))
     return dict(classes)
