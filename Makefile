@@ -4,6 +4,7 @@
 # make slow-test  run those that need a broker, a cluster or a terminal of their own; they take longer
 # make docs-test  run every command that README and docs/ show, and compare what it prints
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
+# make containers-test  run every command of deploy/README.md in a Docker engine of its own; eight minutes, as root
 # make bench   how many words a second, beside other jobs: half an hour
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
 # make broker-secure  the same on localhost:19093, with TLS and passwords
@@ -19,7 +20,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 PACKAGED := import platform, sys; sys.exit(sys.platform == "linux" and platform.machine() != "x86_64")
 BIN := .venv/bin
 
-.PHONY: demo plot test slow-test docs-test chaos soak bench broker broker-secure lint format lock clean
+.PHONY: demo plot test slow-test docs-test containers-test chaos soak bench broker broker-secure lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
@@ -36,6 +37,9 @@ slow-test: .venv/ready
 
 docs-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist=load --maxschedchunk=1 -m docs tests/test_docs.py
+
+containers-test: .venv/ready
+	@$(BIN)/python tests/containers/engine.py $(BIN)/python -m pytest -m containers tests/test_containers_at_work.py
 
 chaos: .venv/ready
 	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) $(BIN)/python -m pytest -m chaos

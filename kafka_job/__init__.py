@@ -18,7 +18,7 @@ from threading import current_thread, main_thread
 
 # Most often the environment is not active. This says so before a stack trace does.
 if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
-    sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test, then source .venv/bin/activate")
+    sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make, then source .venv/bin/activate")
 
 # The imports take half a second, in which Ctrl-C would end with a stack trace.
 if quiet := current_thread() is main_thread() and signal.getsignal(signal.SIGINT) == signal.default_int_handler:

@@ -26,7 +26,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
-from broker import PORT, Broker, embedded_broker, free_port, is_kafka
+from broker import PORT, Broker, embedded_broker, free_port, is_kafka, is_listening
 from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for, wait_for_checkpoint_of
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C; nohup, a closed terminal.
@@ -41,15 +41,8 @@ PYFLINK = Path(pyflink.__file__).resolve().parent
 STILL_STOPPING = re.compile(r"^Stopping: open windows are still being written; .*\n", re.MULTILINE)
 RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s
 
-external_broker = next(
-    (
-        address
-        for address in (os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), f"localhost:{PORT}")
-        if address and is_kafka(address, timeout=3)
-    ),
-    None,
-)
-
+KNOWN = [os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), f"localhost:{PORT}" if is_listening(PORT) else None]
+external_broker = next((address for address in KNOWN if address and is_kafka(address, timeout=3)), None)
 
 # Of the faults, and of the order of the tests; the workers of pytest-xdist, which are started later, have the same one.
 CHAOS_SEED = int(os.environ.setdefault("CHAOS_SEED", str(random.randrange(10_000))))
@@ -162,7 +155,7 @@ class Topic:
     """A topic with a random name, and a producer for it."""
 
     def __init__(self, bootstrap_servers: str, partitions: int, **configs: str) -> None:
-        self.name = f"test-{uuid.uuid4()}"
+        self.name = self.group = f"test-{uuid.uuid4()}"
         self.bootstrap_servers = bootstrap_servers
         self.create(partitions, **configs)
 
@@ -207,7 +200,7 @@ class Topic:
     def committed_records(self) -> int:
         """Up to how many records of all partitions the group has committed offsets."""
         with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers) as admin:
-            return sum(found.offset for found in admin.list_group_offsets([self.name])[self.name].values())
+            return sum(found.offset for found in admin.list_group_offsets([self.group])[self.group].values())
 
     def reset_offsets(self) -> None:
         """Let the group of `arguments` start again from the topic's first record."""

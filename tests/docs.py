@@ -39,7 +39,7 @@ from pathlib import Path
 import pexpect
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for folder in (".", "docs", "deploy") for page in sorted((ROOT / folder).glob("*.md"))]
 PROMPT = "<<the prompt of a terminal>>"
 TIMEOUT = 180.0  # seconds that a command has
 # A network of its own: the pages name ports, which may be taken outside. All that runs in it ends with the page.

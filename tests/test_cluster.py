@@ -15,6 +15,7 @@ from support import (
     START,
     Record,
     checkpoints,
+    copy_script,
     expected_counts,
     lines,
     parse_rows,
@@ -58,6 +59,20 @@ def test_flink_run_detached_until_cancelled(cluster: Cluster, new_topic: Callabl
     assert job in cluster.flink("list").stdout
     assert cluster.flink("cancel", job).code == 0
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+
+
+def test_java_classes_that_the_set_up_has_not_compiled(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """As in the image of deploy/: Flink's client compiles them, though the connector is not on its class path."""
+    script = copy_script(tmp_path, connectors=True)
+    with (script.parent / "kafka_job" / "flink" / "Records.java").open("a") as source:
+        source.write("// not the set-up's\n")
+    topic = new_topic()
+    records = topic.produce(lines("a b", "b"))
+    output = tmp_path / "out"
+    job_id(cluster.flink("run", "--python", script, "--output", str(output), "--bounded", *topic.arguments()))
+    assert read_files(output) == expected_counts(records)
 
 
 def test_flink_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def assert_takes_no_jobs(web_ui: str) -> None:
     assert get_json(f"{web_ui}/jobs") == before
 
 
-# What docs/production.md says of a cluster.
+# What docs/operations.md says of a cluster.
 FOR_THIS_MACHINE = {
     "rest.bind-address": "localhost",
     "jobmanager.bind-host": "localhost",

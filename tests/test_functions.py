@@ -353,7 +353,7 @@ def test_python_without_pyflink() -> None:
     """Any other Python, of whatever version: one sentence before the first import fails."""
     ended = subprocess.run([sys.executable, "-S", SCRIPT], capture_output=True, text=True, timeout=30)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make test")
+    assert ended.stderr.startswith(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make, then source ")
     assert ended.stderr.count("\n") == 1
 
 

@@ -3,7 +3,7 @@
     .venv/bin/python -m pip install --target /tmp/pictures playwright
     PYTHONPATH=/tmp/pictures .venv/bin/python docs/pictures/screenshot.py
 
-It needs what 'make test' sets up, and Chromium (apt install chromium). Broker, job and browser end with the script.
+It needs what 'make' sets up, and Chromium (apt install chromium). Broker, job and browser end with the script.
 """
 
 import contextlib

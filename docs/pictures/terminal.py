@@ -3,7 +3,7 @@
     .venv/bin/python -m pip install --target /tmp/pictures pyte
     PYTHONPATH=/tmp/pictures .venv/bin/python docs/pictures/terminal.py
 
-It needs what 'make test' sets up, and a free port 19092. pyte is the terminal, rich makes a picture of it.
+It needs what 'make' sets up, and a free port 19092. pyte is the terminal, rich makes a picture of it.
 """
 
 import io
