@@ -75,8 +75,13 @@ def test_prose_is_plain(page: Path) -> None:
     assert not re.findall(r"(?i)\b(?:simply|just|easily|obviously|of course)\b", text)
 
 
-def test_readme_is_short() -> None:
+def test_pages_are_short() -> None:
+    """Each fact is there once, at the place where it is looked for."""
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+    words = {name_of(page): len(page.read_text("utf-8").split()) for page in PAGES}
+    assert words.pop("deploy/README.md") <= 1_500
+    assert words.pop("CONTRIBUTING.md") <= 800
+    assert sum(words.values()) <= 16_000
 
 
 def test_what_a_page_shows_is_compared() -> None:
