@@ -3,12 +3,13 @@
     make bench                             # all of it, half an hour
     python benchmarks/bench.py --quick     # every job once, on less input; under 4 minutes
     python benchmarks/bench.py --scale     # only the other inputs: longer lines, more partitions; ten minutes
+    python benchmarks/bench.py --steps     # only where the time of word_count.py goes, by step; 15 minutes
 
 Every run is a whole process that reads a topic from its first record to its last; each kind of job takes its turn in
 every round. Words a second are those of the input, divided by the seconds that the run took longer than the same job
 takes for a topic of ten lines (its start and end). The rows of every run are compared with a count made while the input
-was generated; wrong rows end the benchmark. Writes benchmarks/results/bench.md, scale.md and bench.png (with --quick:
-quick.md and quick.png). Linux only.
+was generated; wrong rows end the benchmark. Writes benchmarks/results/bench.md, scale.md, steps.md and bench.png (with
+--quick: quick.md and quick.png). Linux only.
 """
 
 import argparse
@@ -242,13 +243,13 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def python_job(script: Path, parallelism: int = 1) -> Command:
-    """The command of a script that has the flags of word_count.py."""
+def python_job(script: Path, parallelism: int = 1, *flags: str) -> Command:
+    """The command of a script that has the flags of word_count.py, and others."""
 
     def command(servers: str, topic: str, output: Path) -> list[str | Path]:
         where = ["--bootstrap-servers", servers, "--topic", topic, "--output", output]
         python = [sys.executable] if parallelism == 1 else [sys.executable, "-c", IN_PARALLEL, str(parallelism)]
-        return [*python, script, "--bounded", "--start", "earliest", *where]
+        return [*python, script, "--bounded", "--start", "earliest", *where, *flags]
 
     return command
 
@@ -293,6 +294,13 @@ def totals_are_right(rows: Counter[str], counts: Counter[str]) -> bool:
     return totals == expected
 
 
+def part_job(step: str, vocabularies: tuple[int, ...]) -> Job:
+    """word_count.py up to one of its steps; it writes no rows."""
+    name = "source alone" if step == "source" else step
+    command = python_job(HERE / "part.py", 1, "--up-to", step)
+    return Job(name, "#cccccc", command, vocabularies, is_right=lambda rows, counts: not rows)
+
+
 def all_jobs(classes: Path) -> list[Job]:
     """What takes part; where there is no Java compiler, without the Java jobs."""
     few, many, very_many = LINES
@@ -303,7 +311,7 @@ def all_jobs(classes: Path) -> list[Job]:
         Job(TOTALS.name, "#009e73", python_job(TOTALS), (many,), is_right=totals_are_right),
         Job("Java DataStream", "#d55e00", java_job(classes), (few, many, very_many)),
         Job("Java, pre-aggregated", "#e69f00", java_job(classes, "pre-aggregate"), (few, many, very_many)),
-        Job("source alone", "#cccccc", python_job(HERE / "ceiling.py"), (few,), is_right=lambda rows, counts: not rows),
+        part_job("source", (few,)),
     ]
     return jobs if compile_java(classes) else [job for job in jobs if not job.name.startswith("Java")]
 
@@ -476,19 +484,55 @@ def scale_table(jobs: list[Job], servers: str) -> None:
     (RESULTS / "scale.md").write_text("\n".join(lines) + "\n")
 
 
+# --- Where the time goes --------------------------------------------------------------------------------------------
+
+STEPS = ("source", "batches", "the way to Python", "split", "Counter")
+
+
+def step_table(jobs: list[Job], servers: str) -> None:
+    """Leave out steps of word_count.py from its end; write what each of them costs.
+
+    It is the time for all lines less that for a quarter of them, so that the start is not in it, nor most of what Java
+    compiles meanwhile.
+    """
+    whole = [job for job in jobs if job.name in (SCRIPT.name, TOTALS.name)]
+    rounds = ROUNDS - 1
+    lines = [f"`python benchmarks/bench.py --steps` on {machine()}; the best of {rounds} runs.", ""]
+    for vocabulary, size in LINES.items():
+        few, many = (generate(servers, number, vocabulary=vocabulary) for number in (size // 4, size))
+        lines += [f"## {vocabulary:,} different words", ""]
+        lines += ["| up to | ns for a word | this step | CPU, ns |", "|---|---|---|---|"]
+        before = 0.0
+        for job in [*(part_job(step, ()) for step in STEPS), *whole]:
+            pairs = [(run_once(job, servers, few), run_once(job, servers, many)) for _ in range(rounds)]
+            each = 1e9 / (many.words - few.words)
+            took = (min(pair[1].seconds for pair in pairs) - min(pair[0].seconds for pair in pairs)) * each
+            cpu = (min(pair[1].cpu for pair in pairs) - min(pair[0].cpu for pair in pairs)) * each
+            step = "" if job.name == TOTALS.name else f"{took - before:.0f}"
+            lines.append(f"| {job.name} | {took:.0f} | {step} | {cpu:.0f} |")
+            say(lines[-1])
+            before = took
+        lines.append("")
+    print("\n".join(lines))
+    (RESULTS / "steps.md").write_text("\n".join(lines))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure words a second, side by side.")
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--quick", action="store_true", help="only the comparison, every job once, on less input")
     parts.add_argument("--scale", action="store_true", help="only the scale table")
+    parts.add_argument("--steps", action="store_true", help="only where the time goes")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-classes-") as classes, embedded_broker() as broker:
         jobs = all_jobs(Path(classes))
-        if not arguments.scale:
+        if not (arguments.scale or arguments.steps):
             job_comparison(jobs, broker.bootstrap_servers, arguments.quick)
-        if not arguments.quick:
+        if not (arguments.quick or arguments.steps):
             scale_table(jobs, broker.bootstrap_servers)
+        if arguments.steps:
+            step_table(jobs, broker.bootstrap_servers)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from typing import Any
 from kafka_job.execution import entry
 from kafka_job.execution.local import Stop
 from kafka_job.flink import environment, gateway, operators, running
+from kafka_job.flink.connector import java_class
+
+from pyflink.util.java_utils import to_jarray
 
 from support import make_slow
 
@@ -92,15 +96,38 @@ def as_a_process(job: dict[str, Any]) -> Iterator[None]:
 @functools.cache
 def slow_jar() -> Path:
     """Our Java classes, in which each record takes a millisecond."""
-    sources = operators.SOURCES
-    operators.SOURCES = Path(tempfile.mkdtemp(prefix="slow-"))
-    atexit.register(shutil.rmtree, operators.SOURCES)
-    for source in sources.glob("*.java"):
-        shutil.copy(source, operators.SOURCES)
-    make_slow(operators.SOURCES)
-    jar = operators.jar_of_classes.__wrapped__()
-    operators.SOURCES = sources
-    return jar
+    folder = Path(tempfile.mkdtemp(prefix="slow-"))
+    atexit.register(shutil.rmtree, folder)
+    for source in operators.SOURCES.glob("*.java"):
+        shutil.copy(source, folder)
+    make_slow(folder)
+    return jar_of(folder)
+
+
+def jar_of(folder: Path) -> Path:
+    """The jar of the Java classes in a folder."""
+    sources, operators.SOURCES = operators.SOURCES, folder
+    try:
+        return operators.jar_of_classes.__wrapped__()
+    finally:
+        operators.SOURCES = sources
+
+
+def share_rpc_system() -> None:
+    """Let the Flinks of this process share what they need not have each for itself, see SharedRpcSystem.java."""
+    jar = jar_of(Path(__file__).resolve().parent / "java")
+    with zipfile.ZipFile(jar, "a") as services:
+        services.writestr("META-INF/services/org.apache.flink.runtime.rpc.RpcSystemLoader", "SharedRpcSystem")
+    urls = to_jarray(java_class("java.net.URL"), [java_class("java.net.URL")(jar.as_uri())])
+    loader = java_class("java.net.URLClassLoader")(urls)
+    start = gateway.start
+
+    def start_with_loader(has_python: bool) -> gateway.Jvm:
+        jvm = start(has_python)
+        java_class("java.lang.Thread").currentThread().setContextClassLoader(loader)
+        return jvm
+
+    gateway.start = start_with_loader
 
 
 def run(job: dict[str, Any]) -> int:
@@ -142,6 +169,7 @@ def main() -> None:
     entry.Stop = new_stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gateway.start(has_python=True)
+    share_rpc_system()
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=listen, args=(jobs,), daemon=True).start()
     while True:

@@ -31,6 +31,7 @@ from support import (
     edited,
     expected_counts,
     fuzzed_records,
+    get_json,
     lines,
     random_lines,
     read_files,
@@ -107,6 +108,24 @@ def test_kill_of_one_half_of_the_local_run(
     ended = start_process(*arguments).wait()
     assert ended.code == 0, ended.stderr
     assert read_files(output) == expected_counts(records)
+
+
+def test_a_machine_that_sleeps(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """As a laptop does whose lid is closed, for longer than Flink waits for an answer of its parts by default."""
+    topic = new_topic()
+    records = topic.produce(random_lines(1, 1_000, partitions=1))
+    output = tmp_path / "out"
+    job = start_process(*topic.arguments(), "--output", str(output))
+    job.wait_for_checkpoint_of(1_000)
+    os.killpg(job.process.pid, signal.SIGSTOP)
+    time.sleep(60)  # the sleep itself
+    os.killpg(job.process.pid, signal.SIGCONT)
+    topic.produce(closing(1))
+    job.until(lambda: read_files(output) == expected_counts(records), "the rows of the closed windows")
+    [restarts] = get_json(f"{job.web_ui()}/jobs/{job.id()}/metrics?get=numRestarts")
+    assert restarts["value"] == "0"
 
 
 def test_a_jvm_that_outlives_its_run_keeps_the_folder(

@@ -45,6 +45,8 @@ SETTINGS = {
     # The savepoint of a stop is the run's last checkpoint: no other one follows it.
     "execution.checkpointing.checkpoints-after-tasks-finish": "false",
     "execution.checkpointing.timeout": "1 d",  # a stop ends with a checkpoint, after all open windows were written
+    # All parts of Flink are in one process. One that does not answer was asleep, as a laptop is whose lid was closed.
+    "heartbeat.timeout": "7 d",
 }
 
 
