@@ -5,7 +5,7 @@
 # make docs-test  run every command that README and docs/ show, and compare what it prints
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
 # make containers-test  run every command of deploy/README.md in a Docker engine of its own; eight minutes, as root
-# make bench   how many words a second, beside other jobs: half an hour
+# make bench   how many words and orders a second, beside other jobs: an hour
 # make broker  run the embedded Kafka broker on localhost:19092 until Ctrl-C
 # make broker-secure  the same on localhost:19093, with TLS and passwords
 # make lint    check the code with ruff; make format mends its layout
@@ -49,6 +49,8 @@ soak: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py --steps
+	$(BIN)/python benchmarks/orders.py
 
 broker: .venv/ready
 	@$(BIN)/python tools/broker.py

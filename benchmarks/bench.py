@@ -1,6 +1,6 @@
 """How many words a second? The job beside the literal pipeline, Flink's SQL and Java API, and the source alone.
 
-    make bench                             # all of it, half an hour
+    python benchmarks/bench.py             # the comparison and the other inputs; half an hour
     python benchmarks/bench.py --quick     # every job once, on less input; under 4 minutes
     python benchmarks/bench.py --scale     # only the other inputs: longer lines, more partitions; ten minutes
     python benchmarks/bench.py --steps     # only where the time of word_count.py goes, by step; 15 minutes

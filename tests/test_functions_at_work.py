@@ -37,13 +37,17 @@ def test_breakpoint(new_topic: Callable[..., Topic], tmp_path: Path) -> None:
 def test_logging(new_topic: Callable[..., Topic], start_process: Callable[..., object], tmp_path: Path) -> None:
     topic = new_topic()
     topic.produce(lines("hello world"))
-    logged = 'logging.getLogger("mine").warning("a line that %s", "was logged")'
+    mine = 'logging.getLogger("mine")'
+    logged = f'{mine}.warning("a line that %s", "was logged"); {mine}.info("for the log alone")'
     logs = f'    import logging\n    {logged}\n    print("printed")\n{CALL}'
     script = edited(tmp_path / "logs", CALL, logs)
     (tmp_path / "log").mkdir()
     ended = start_process(*topic.arguments(), "--bounded", script=script, FLINK_LOG_DIR=str(tmp_path / "log")).wait()
     assert ended.code == 0, ended.stderr
     assert "printed\n" in ended.stdout
+    assert ended.stderr.count("a line that was logged\n") == 1
+    assert "for the log alone" not in ended.stderr
     [log] = (tmp_path / "log").iterdir()
     assert " WARN " in log.read_text("utf-8")
     assert "- a line that was logged" in log.read_text("utf-8")
+    assert "- for the log alone" in log.read_text("utf-8")
