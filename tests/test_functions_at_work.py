@@ -1,5 +1,6 @@
 """What whoever writes a function asks for: a breakpoint in it, and what it logs."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +40,15 @@ def test_logging(new_topic: Callable[..., Topic], start_process: Callable[..., o
     topic.produce(lines("hello world"))
     mine = 'logging.getLogger("mine")'
     logged = f'{mine}.warning("a line that %s", "was logged"); {mine}.info("for the log alone")'
-    logs = f'    import logging\n    {logged}\n    print("printed")\n{CALL}'
+    caught = f"try:\n        1 // 0\n    except ZeroDivisionError:\n        {mine}.exception('what was caught')"
+    logs = f'    import logging\n    {logged}\n    {caught}\n    print("printed")\n{CALL}'
     script = edited(tmp_path / "logs", CALL, logs)
     (tmp_path / "log").mkdir()
     ended = start_process(*topic.arguments(), "--bounded", script=script, FLINK_LOG_DIR=str(tmp_path / "log")).wait()
     assert ended.code == 0, ended.stderr
     assert "printed\n" in ended.stdout
     assert ended.stderr.count("a line that was logged\n") == 1
+    assert re.search(r"^what was caught\nTraceback .*\n.*, line \d+, in split\n", ended.stderr, re.MULTILINE)
     assert "for the log alone" not in ended.stderr
     [log] = (tmp_path / "log").iterdir()
     assert " WARN " in log.read_text("utf-8")
