@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -35,7 +36,9 @@ from support import (
     Counts,
     Record,
     copy_library,
+    edited,
     expected_counts,
+    lines,
     own_job,
     random_lines,
     read_files,
@@ -286,3 +289,34 @@ def test_what_does_not_travel_is_not_found(
     assert ended.code != 0
     assert re.search(r"ModuleNotFoundError\W+No module named 'my_words'", ended.stdout + ended.stderr)
     assert not read_files(tmp_path / "out")
+
+
+def wheel(folder: Path, name: str, code: str) -> None:
+    """A package of one module in a new folder, as pip installs it."""
+    folder.mkdir()
+    about = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": code,
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{about}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{about}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as packed:
+        for file, text in files.items():
+            packed.writestr(file, text)
+
+
+@pytest.mark.chaos
+def test_packages_of_pyreq(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """Flink lets pip install on the worker what the machine lacks; in thread mode, too."""
+    wheel(tmp_path / "wheels", "shouting", "def shout(line):\n    return line.upper()\n")
+    (tmp_path / "requirements.txt").write_text("shouting\n")
+    split = '    return lines.decode("utf-8", errors="replace").split()\n'
+    shouts = "    import shouting\n\n    return shouting.shout(lines.decode()).split()\n"
+    script = edited(tmp_path / "shouts", split, shouts)
+    topic = new_topic()
+    topic.produce(lines("hello"))
+    run = ["--python", script, "--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
+    packages = f"{tmp_path / 'requirements.txt'}#{tmp_path / 'wheels'}"
+    job_id(cluster.flink("run", "-pyreq", packages, *run, cwd=tmp_path))
+    assert [word for _, word in read_files(tmp_path / "out")] == ["HELLO"]
