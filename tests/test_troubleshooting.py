@@ -332,7 +332,8 @@ def test_cluster_elsewhere_without_a_folder() -> None:
 def odd_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with one slot, for which a job waits a second, and without flink-python in its lib/."""
     folder = tmp_path_factory.mktemp("odd")
-    cluster = with_setting(Cluster(folder, slots=1), "slot.request.timeout", 1000)
+    settings = {"slot.request.timeout": 1000, "restart-strategy.type": "none"}
+    cluster = Cluster(folder, slots=1, settings=settings)
     (folder / "lib").mkdir()
     for jar in (PYFLINK / "lib").iterdir():
         if not jar.name.startswith("flink-python"):
