@@ -234,6 +234,9 @@ def test_producer_without_topic(bootstrap_servers: str) -> None:
 # --- A cluster ------------------------------------------------------------------------------------------------------
 
 
+AT_ONCE = ["-D", "restart-strategy.type=none"]  # a job of plain PyFlink fails at its first fault
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize(
     ("mode", "missing"), [("thread", "Failed to find libpython"), ("process", "import pyflink;import os")]
@@ -247,7 +250,7 @@ def test_python_of_the_cluster_without_packages(mode: str, missing: str, tmp_pat
     cluster = Cluster(tmp_path)
     try:
         cluster.start()
-        ended = cluster.flink("run", *flags, "--python", newcomer(tmp_path, FROM_MEMORY, UPPER))
+        ended = cluster.flink("run", *AT_ONCE, *flags, "--python", newcomer(tmp_path, FROM_MEMORY, UPPER))
     finally:
         cluster.stop()
     assert ended.code == 31
@@ -262,7 +265,7 @@ def test_jar_that_only_the_script_has(cluster: Cluster, new_topic: Callable[...,
     topic = new_topic()
     environment = cluster.env | {"HADOOP_CLASSPATH": str(fetch.jar_path())}
     script = newcomer(tmp_path, FROM_KAFKA, UPPER)
-    command = ["flink", "run", "--python", script, topic.bootstrap_servers, topic.name]
+    command = ["flink", "run", *AT_ONCE, "--python", script, topic.bootstrap_servers, topic.name]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 31
     assert "java.lang.ClassNotFoundException: org.apache.flink.connector.kafka." in ended.stdout, ended.stdout
@@ -276,7 +279,7 @@ def test_module_that_stays_behind(cluster: Cluster, tmp_path: Path) -> None:
     module.write_text("def upper(line):\n    return line.upper()\n")
     find = f"sys.path.append({str(module.parent)!r})\nimport my_functions\n"
     script = newcomer(tmp_path, FROM_MEMORY, find, UPPER.replace("str.upper", "my_functions.upper"))
-    ended = cluster.flink("run", "--python", script)
+    ended = cluster.flink("run", *AT_ONCE, "--python", script)
     assert ended.code == 31
     assert "ModuleNotFoundError: No module named 'my_functions'" in ended.stdout
     assert cluster.flink("run", "-pyfs", module, "--python", script).code == 0
@@ -290,7 +293,7 @@ def test_module_that_is_another_one_on_the_worker(cluster: Cluster, tmp_path: Pa
         module.write_text(text)
     find = f"sys.path.insert(0, {str(new.parent)!r})\nimport my_functions\n"
     script = newcomer(tmp_path, FROM_MEMORY, find, UPPER.replace("str.upper", "my_functions.upper"))
-    ended = cluster.flink("run", "-pyfs", old, "--python", script)
+    ended = cluster.flink("run", *AT_ONCE, "-pyfs", old, "--python", script)
     assert ended.code == 31
     assert "AttributeError: Can't get attribute 'upper' on <module 'my_functions' from " in ended.stdout
 
@@ -332,8 +335,7 @@ def test_cluster_elsewhere_without_a_folder() -> None:
 def odd_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with one slot, for which a job waits a second, and without flink-python in its lib/."""
     folder = tmp_path_factory.mktemp("odd")
-    settings = {"slot.request.timeout": 1000, "restart-strategy.type": "none"}
-    cluster = Cluster(folder, slots=1, settings=settings)
+    cluster = Cluster(folder, slots=1, settings={"slot.request.timeout": 1000, "restart-strategy.type": "none"})
     (folder / "lib").mkdir()
     for jar in (PYFLINK / "lib").iterdir():
         if not jar.name.startswith("flink-python"):
