@@ -43,6 +43,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
 
+from part import SOURCE, STEPS  # noqa: E402
+
 from broker import embedded_broker  # noqa: E402
 from support import LITERAL, SCRIPT, SQL, START, TOTALS, get_json  # noqa: E402
 
@@ -296,9 +298,8 @@ def totals_are_right(rows: Counter[str], counts: Counter[str]) -> bool:
 
 def part_job(step: str, vocabularies: tuple[int, ...]) -> Job:
     """word_count.py up to one of its steps; it writes no rows."""
-    name = "source alone" if step == "source" else step
     command = python_job(HERE / "part.py", 1, "--up-to", step)
-    return Job(name, "#cccccc", command, vocabularies, is_right=lambda rows, counts: not rows)
+    return Job(step, "#cccccc", command, vocabularies, is_right=lambda rows, counts: not rows)
 
 
 def all_jobs(classes: Path) -> list[Job]:
@@ -311,7 +312,7 @@ def all_jobs(classes: Path) -> list[Job]:
         Job(TOTALS.name, "#009e73", python_job(TOTALS), (many,), is_right=totals_are_right),
         Job("Java DataStream", "#d55e00", java_job(classes), (few, many, very_many)),
         Job("Java, pre-aggregated", "#e69f00", java_job(classes, "pre-aggregate"), (few, many, very_many)),
-        part_job("source", (few,)),
+        part_job(SOURCE, (few,)),
     ]
     return jobs if compile_java(classes) else [job for job in jobs if not job.name.startswith("Java")]
 
@@ -486,8 +487,6 @@ def scale_table(jobs: list[Job], servers: str) -> None:
 
 # --- Where the time goes --------------------------------------------------------------------------------------------
 
-STEPS = ("source", "batches", "the way to Python", "split", "Counter")
-
 
 def step_table(jobs: list[Job], servers: str) -> None:
     """Leave out steps of word_count.py from its end; write what each of them costs.
@@ -496,6 +495,7 @@ def step_table(jobs: list[Job], servers: str) -> None:
     compiles meanwhile.
     """
     whole = [job for job in jobs if job.name in (SCRIPT.name, TOTALS.name)]
+    parts = [part_job(step, ()) for step in STEPS]
     rounds = ROUNDS - 1
     lines = [f"`python benchmarks/bench.py --steps` on {machine()}; the best of {rounds} runs.", ""]
     for vocabulary, size in LINES.items():
@@ -503,11 +503,11 @@ def step_table(jobs: list[Job], servers: str) -> None:
         lines += [f"## {vocabulary:,} different words", ""]
         lines += ["| up to | ns for a word | this step | CPU, ns |", "|---|---|---|---|"]
         before = 0.0
-        for job in [*(part_job(step, ()) for step in STEPS), *whole]:
-            pairs = [(run_once(job, servers, few), run_once(job, servers, many)) for _ in range(rounds)]
+        for job in [*parts, *whole]:
+            short, long = ([run_once(job, servers, given) for _ in range(rounds)] for given in (few, many))
             each = 1e9 / (many.words - few.words)
-            took = (min(pair[1].seconds for pair in pairs) - min(pair[0].seconds for pair in pairs)) * each
-            cpu = (min(pair[1].cpu for pair in pairs) - min(pair[0].cpu for pair in pairs)) * each
+            took = (min(run.seconds for run in long) - min(run.seconds for run in short)) * each
+            cpu = (min(run.cpu for run in long) - min(run.cpu for run in short)) * each
             step = "" if job.name == TOTALS.name else f"{took - before:.0f}"
             lines.append(f"| {job.name} | {took:.0f} | {step} | {cpu:.0f} |")
             say(lines[-1])
@@ -527,12 +527,13 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-classes-") as classes, embedded_broker() as broker:
         jobs = all_jobs(Path(classes))
-        if not (arguments.scale or arguments.steps):
-            job_comparison(jobs, broker.bootstrap_servers, arguments.quick)
-        if not (arguments.quick or arguments.steps):
-            scale_table(jobs, broker.bootstrap_servers)
         if arguments.steps:
             step_table(jobs, broker.bootstrap_servers)
+            return
+        if not arguments.scale:
+            job_comparison(jobs, broker.bootstrap_servers, arguments.quick)
+        if not arguments.quick:
+            scale_table(jobs, broker.bootstrap_servers)
 
 
 if __name__ == "__main__":

@@ -12,24 +12,26 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from word_count import SETTINGS, count_words, split
 
 WINDOW = 5  # seconds
+SOURCE, BATCHES = "source alone", "batches"
 IN_PYTHON: dict[str, Callable[[list[bytes]], Any]] = {  # what is done with a batch there
     "the way to Python": len,
     "split": lambda batch: [len(split(lines)) for lines in batch],
     "Counter": count_words,
 }
+STEPS = (SOURCE, BATCHES, *IN_PYTHON)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(JobOptions):
     """The command line."""
 
-    up_to: Annotated[str, "the last step: source, batches, or one of those in Python"] = "source"
+    up_to: Annotated[str, "the last step, one of STEPS"] = SOURCE
 
 
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """The steps, and a sink that throws all away."""
     stream: DataStream = read_lines(environment, options, plan)
-    if options.up_to != "source":
+    if options.up_to != SOURCE:
         stream = batch_lines(stream, WINDOW)
     if function := IN_PYTHON.get(options.up_to):
         stream = stream.map(function).filter(lambda result: False)
