@@ -98,13 +98,12 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     records: list[Record] = []
     output = tmp_path / "out"
     run = ["--python", SCRIPT, "--output", str(output), "--window", "100000", *topic.arguments()]
-    restore: list[str] = []
+    job = ""
     for number, parallelism in enumerate([1, 3, 2]):
+        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")] if job else []
         records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
         job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
         cluster.wait_for_checkpoint_of(600, job)
-        if parallelism != 2:
-            restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
     assert read_files(output) == {}, "the window has closed"
     closing = [line for partition in range(3) for line in lines("x", start=START + 200_000_000, partition=partition)]
     topic.produce(closing)
