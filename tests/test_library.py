@@ -209,7 +209,7 @@ def test_a_jvm_that_ends_while_the_broker_is_asked_is_said_in_one_sentence(monke
         monkeypatch.setattr(entry, before, mock.Mock())
     monkeypatch.setattr(entry, "check_kafka", mock.Mock(side_effect=Py4JNetworkError("no answer")))
     with pytest.raises(SystemExit, match=r"^Flink's JVM has ended, killed or out of memory\. All of its log is in /"):
-        entry.check_set_up(mock.Mock(), [], on_cluster=False)
+        entry.check_set_up(mock.Mock(), on_cluster=False)
 
 
 def test_a_value_is_put_before_those_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

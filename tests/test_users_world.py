@@ -20,6 +20,8 @@ from kafka_job.execution import watch
 from kafka_job.execution.job import said_in_one_sentence
 from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
+from kafka_job.kafka.broker import Broker
+from kafka_job.options import JobOptions
 from kafka_job.resume.plans import recorded_start
 
 import pytest
@@ -309,11 +311,29 @@ def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(watch.flink, "has_task_manager", lambda running: False)
     monkeypatch.setattr(watch.Watch, "say_failures", lambda watched: None)
     jvm = SimpleNamespace(stdout=SimpleNamespace(failure=None))
-    watched = watch.Watch(None, jvm, tmp_path, None, None)
+    watched = watch.Watch(None, jvm, tmp_path, SimpleNamespace(options=JobOptions()), None)
     watched.look()  # it is not there yet
     watched.had_task_manager = True
     with pytest.raises(SystemExit, match=r"^The part of Flink that runs the job has ended\. All"):
         watched.look()
+
+
+def test_a_topic_that_goes_and_comes_back_is_said_once(
+    jvm: gateway.Jvm, new_topic: Callable[..., Topic], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kafka's clients in Flink would wait for it without a word, as for the broker."""
+    topic = new_topic()
+    job = SimpleNamespace(options=JobOptions(), broker=Broker(topic.bootstrap_servers), rights={topic.name: "WRITE"})
+    watched = watch.Watch(None, jvm, tmp_path, job, None)
+    watched.say_what_is_wrong_with_kafka()
+    assert capsys.readouterr().err == ""
+    topic.delete()
+    for _ in range(2):
+        watched.say_what_is_wrong_with_kafka()
+    assert capsys.readouterr().err.count(f"The job waits: There is no topic {topic.name} on ") == 1
+    topic.create(1)
+    watched.say_what_is_wrong_with_kafka()
+    assert capsys.readouterr().err == "The job waits for the broker no more.\n"
 
 
 def test_no_jar_for_zstd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def run(
     try:
         find_connector()
         broker = Broker(options.bootstrap_servers, read_config(options.kafka_config) if options.kafka_config else {})
-        job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker)
-        patiently(lambda: check_set_up(job, to_topics, on_cluster), configuration)
+        rights = dict.fromkeys(to_topics, "WRITE") | {options.topic: "READ"}
+        job = Job(name, build, options, python_mode({**SETTINGS, **settings}), state, broker, rights)
+        patiently(lambda: check_set_up(job, on_cluster), configuration)
         if options.live and on_cluster:
             say("--live is for local runs; on a cluster rows go to the .out file of a TaskManager.")
         is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
@@ -85,14 +86,14 @@ def run(
         sys.exit(130)
 
 
-def check_set_up(job: Job, to_topics: Sequence[str], on_cluster: bool) -> None:
+def check_set_up(job: Job, on_cluster: bool) -> None:
     """Exit with one sentence where something is wrong; what can be said at once is said before the JVM starts."""
     answering = check_addresses(job.broker)
     check_folders(job.options, on_cluster)
     if not on_cluster:
         start_jvm(job)
     with said_in_one_sentence():  # the JVM may end meanwhile
-        check_kafka(job.broker, dict.fromkeys(to_topics, "WRITE") | {job.options.topic: "READ"}, answering)
+        check_kafka(job.broker, job.rights, answering)
 
 
 def start_jvm(job: Job) -> gateway.Jvm:

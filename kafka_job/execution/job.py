@@ -39,6 +39,7 @@ class Job:
     settings: Mapping[str, str]  # Flink's configuration
     state: str
     broker: Broker
+    rights: Mapping[str, str]  # by topic, READ or WRITE
 
     def pipeline(self, plan: Plan, settings: Mapping[str, str], recovery: Recovery) -> StreamExecutionEnvironment:
         """The whole pipeline, ready to be executed; exits with one sentence where it would lose state."""

@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+from kafka_job.execution.job import Job
 from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import Jvm, log_file, stdout_is_gone
 from kafka_job.flink.snapshots import METADATA
+from kafka_job.kafka.checks import check_kafka
 from kafka_job.pipeline.source import Plan
 from kafka_job.resume.plans import record_start
 from kafka_job.terminal import say, utc
@@ -18,6 +20,7 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 ASK = 5.0  # seconds between two questions to Flink
+ASK_KAFKA = 30.0  # the same, to the broker
 # A checkpoint that fails with the job, or since the job ends, or does not run yet.
 NO_NEWS = re.compile("Checkpoint Coordinator is (suspending|shutdown)|tasks not ready|tasks are currently running")
 LITTLE = 100 * 2**20  # bytes that are left on a disk
@@ -26,12 +29,13 @@ LITTLE = 100 * 2**20  # bytes that are left on a disk
 class Watch:
     """Looks after one job."""
 
-    def __init__(self, running: JobClient, jvm: Jvm, folder: Path, output: str | None, plan: Plan) -> None:
-        """`folder`: of its checkpoints. `output`: where its rows go, if not to the screen."""
-        self.running, self.jvm, self.folder, self.plan = running, jvm, folder, plan
-        files = (output or "").removeprefix("file://")
+    def __init__(self, running: JobClient, jvm: Jvm, folder: Path, job: Job, plan: Plan) -> None:
+        """`folder`: of its checkpoints."""
+        self.running, self.jvm, self.folder, self.job, self.plan = running, jvm, folder, job, plan
+        files = (job.options.output or "").removeprefix("file://")
         self.folders = [folder, Path(files)] if files and "://" not in files else [folder]
-        self.asked = time.monotonic()
+        self.asked = self.asked_kafka = time.monotonic()
+        self.wrong_with_kafka = ""
         self.has_checkpoint = self.had_task_manager = False
         self.failed = 0  # when the newest failure was that is known, in milliseconds since the epoch
 
@@ -49,6 +53,9 @@ class Watch:
                 sys.exit(f"The part of Flink that runs the job has ended. All of Flink's log is in {log_file()}")
             self.had_task_manager = has_task_manager
             self.say_failures()
+        if self.asked > self.asked_kafka + ASK_KAFKA:
+            self.say_what_is_wrong_with_kafka()
+            self.asked_kafka = time.monotonic()
 
     def check_stdout(self) -> None:
         """Exit with one sentence where rows could not be printed."""
@@ -60,6 +67,17 @@ class Watch:
         with contextlib.suppress(OSError):  # a full disk; then Flink cannot go on for long either
             record_start(self.folder, self.plan.start, checkpoint)
             self.has_checkpoint = True
+
+    def say_what_is_wrong_with_kafka(self) -> None:
+        """Say, once, that the broker or a topic is gone, for which the job's Kafka clients wait; or is there again."""
+        wrong = ""
+        try:
+            check_kafka(self.job.broker, self.job.rights)
+        except SystemExit as error:
+            wrong = str(error)
+        if wrong != self.wrong_with_kafka:
+            say(f"The job waits: {wrong}" if wrong else "The job waits for the broker no more.")
+        self.wrong_with_kafka = wrong
 
     def say_failures(self) -> None:
         """Say why a checkpoint has failed, or the job, which goes on from its last checkpoint."""
