@@ -20,15 +20,15 @@ from kafka_job.execution import watch
 from kafka_job.execution.job import said_in_one_sentence
 from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
-from kafka_job.kafka.broker import Broker
+from kafka_job.kafka.broker import Broker, ask_for_offsets
 from kafka_job.options import JobOptions
 from kafka_job.resume.plans import recorded_start
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
+import broker as embedded
 import flink_on_path
-from broker import end_on_signals
 from conftest import PYFLINK, Cluster, Finished, Job, Topic
 from support import ROOT, SCRIPT, START, checkpoints, expected_counts, lines, parse_rows, random_lines, read_files
 from test_cluster import job_id
@@ -280,7 +280,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        end_on_signals()
+        embedded.end_on_signals()
         with Stop().on_signals():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
@@ -334,6 +334,22 @@ def test_a_topic_that_goes_and_comes_back_is_said_once(
     topic.create(1)
     watched.say_what_is_wrong_with_kafka()
     assert capsys.readouterr().err == "The job waits for the broker no more.\n"
+
+
+class OneOfThree(embedded.Broker):
+    """A broker as Kafka's defaults have it, which want three of them."""
+
+    def properties(self) -> str:
+        return super().properties().replace("offsets.topic.replication.factor=1", "offsets.topic.replication.factor=3")
+
+
+@pytest.mark.chaos
+def test_a_broker_that_cannot_keep_offsets_of_groups(jvm: gateway.Jvm, tmp_path: Path) -> None:
+    """A broker of its own, for its configuration."""
+    with embedded.running(OneOfThree(tmp_path, embedded.free_port())) as alone:
+        embedded.create_topic(alone.bootstrap_servers, "input")
+        with pytest.raises(SystemExit, match=r"in its configuration: offsets\.topic\.replication\.factor=1$"):
+            ask_for_offsets(Broker(alone.bootstrap_servers), "input", "group")
 
 
 def test_no_jar_for_zstd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -143,4 +143,7 @@ def one_sentence_for(group_id: str) -> Iterator[None]:
         if error.kind == "GroupAuthorizationException":
             ask = "ask for the right Read to it, or choose another: --group-id GROUP_ID"
             sys.exit(f"The broker says that this client has no right to use the group {group_id}; {ask}")
+        if "FIND_COORDINATOR" in str(error):
+            mend = "one that is alone needs, in its configuration: offsets.topic.replication.factor=1"
+            sys.exit(f"The broker finds nobody who keeps the offsets of groups; {mend}")
         raise
