@@ -348,7 +348,10 @@ def test_a_broker_that_cannot_keep_offsets_of_groups(jvm: gateway.Jvm, tmp_path:
     """A broker of its own, for its configuration."""
     with embedded.running(OneOfThree(tmp_path, embedded.free_port())) as alone:
         embedded.create_topic(alone.bootstrap_servers, "input")
-        with pytest.raises(SystemExit, match=r"in its configuration: offsets\.topic\.replication\.factor=1$"):
+        said = (
+            "The broker finds nobody who keeps the offsets of groups; one that is alone needs, in its configuration: "
+        )
+        with pytest.raises(SystemExit, match=said + r"offsets\.topic\.replication\.factor=1$"):
             ask_for_offsets(Broker(alone.bootstrap_servers), "input", "group")
 
 
