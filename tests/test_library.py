@@ -202,6 +202,8 @@ def test_any_other_failure_is_its_last_cause() -> None:
     java = "org.apache.flink.JobException: failed\n\tat a.b(C.java)\nCaused by: x.Y: first\nCaused by: No space left\n"
     assert failures.why_it_failed(java) == "No space left"
     assert failures.why_it_failed("no cause at all") == "no cause at all"
+    by_py4j = "An error occurred while calling o5.executeAsync.\n: java.lang.OutOfMemoryError: why\n\tat a.b(C.java)\n"
+    assert failures.why_it_failed(by_py4j) == "java.lang.OutOfMemoryError: why"
 
 
 def test_a_jvm_that_ends_while_the_broker_is_asked_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

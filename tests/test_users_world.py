@@ -153,6 +153,20 @@ def test_rows_that_cannot_be_printed(
     assert parse_rows(ended.stdout.removeprefix(PRINTING)) == expected_counts(records)
 
 
+def test_streams_that_are_closed(
+    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Rows do not go nowhere, and what is said is not among them. In processes of their own, for these streams."""
+    topic = new_topic()
+    records = topic.produce(lines("a b a"))
+    ended = start_process(*topic.arguments(), through=["bash", "-c", '"$@" >&-', "bash"]).wait()
+    assert ended.code == 1
+    assert ended.stderr == "Cannot print rows on stdout, which is closed; choose a folder for them: --output PATH\n"
+    ended = start_process(*topic.arguments(), "--bounded", through=["bash", "-c", '"$@" 2>&-', "bash"]).wait()
+    assert parse_rows(ended.stdout.removeprefix(PRINTING)) == expected_counts(records)
+    assert ended.stdout.count("\n") == 3
+
+
 def test_a_full_disk_is_said(
     new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:

@@ -58,6 +58,9 @@ def run(
         to_topics: that the job writes to.
         stop: asks a run in this process to stop, as Ctrl-C does.
     """
+    stdout_is_closed = not sys.stdout
+    # Where one is closed, print would take the other.
+    sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))
     on_cluster = gateway.under_flink_run()
     configuration = configuration_of(create_environment({})) if on_cluster else {}
     if in_application_mode(configuration) and has_taken_over(create_environment({})):
@@ -74,6 +77,8 @@ def run(
         is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
         live = options.live and not on_cluster and is_terminal
         if not options.rows_go_to() and not live:
+            if stdout_is_closed:
+                sys.exit("Cannot print rows on stdout, which is closed; choose a folder for them: --output PATH")
             try:
                 print("Printing result to stdout. Use --output to specify output path.", flush=True)
             except OSError as error:

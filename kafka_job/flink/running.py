@@ -127,7 +127,7 @@ def crash(running: JobClient) -> None:
 
 def why_it_failed(java: str) -> str:
     """The cause of a failure, from what Java says of it: a Python traceback, or else a sentence."""
-    causes = re.findall(r"^Caused by: (.*)", java, re.MULTILINE)
+    causes = re.findall(r"^(?:Caused by)?: (.*)", java, re.MULTILINE)  # the first one as py4j has it
     return error_in_thread(java) or error_in_process(java) or kafka_refuses(causes) or (causes or [java])[-1]
 
 
