@@ -1,15 +1,22 @@
 """What is said to whoever sits at the screen."""
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 
 def say(text: str) -> None:
     """Print a line on stderr, which may be gone: a closed terminal must not end a stop that it has caused."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def opened(stream: TextIO | None) -> TextIO:
+    """Stdout or stderr; a place for nothing where it is closed, since print would take the other one then."""
+    return stream or Path(os.devnull).open("w")
 
 
 def debug() -> None:

@@ -17,7 +17,7 @@ from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
 from kafka_job.options import JobOptions
-from kafka_job.terminal import say
+from kafka_job.terminal import opened, say
 
 from find_libpython import find_libpython
 
@@ -59,8 +59,7 @@ def run(
         stop: asks a run in this process to stop, as Ctrl-C does.
     """
     stdout_is_closed = not sys.stdout
-    # Where one is closed, print would take the other.
-    sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = opened(sys.stdout), opened(sys.stderr)
     on_cluster = gateway.under_flink_run()
     configuration = configuration_of(create_environment({})) if on_cluster else {}
     if in_application_mode(configuration) and has_taken_over(create_environment({})):
