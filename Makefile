@@ -42,7 +42,7 @@ containers-test: .venv/ready
 	@$(BIN)/python tests/containers/engine.py $(BIN)/python -m pytest -m containers tests/test_containers_at_work.py
 
 chaos: .venv/ready
-	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) $(BIN)/python -m pytest -m chaos
+	CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) $(BIN)/python -m pytest -n 3 -m chaos
 
 soak: .venv/ready
 	$(BIN)/python benchmarks/soak.py
