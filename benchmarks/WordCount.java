@@ -2,6 +2,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.StringTokenizer;
 import java.util.TreeMap;
@@ -14,6 +15,7 @@ import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.connector.file.sink.FileSink;
 import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.core.fs.Path;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
@@ -32,10 +34,10 @@ import org.apache.flink.util.Collector;
 /**
  * The same word count as a Java DataStream job, for comparison.
  *
- * <pre>WordCount BOOTSTRAP_SERVERS TOPIC OUTPUT CHECKPOINTS [pre-aggregate]</pre>
+ * <pre>WordCount BOOTSTRAP_SERVERS TOPIC OUTPUT CHECKPOINTS [pre-aggregate] [follow]</pre>
  *
  * <p>With pre-aggregate it counts in front of keyBy, as the Python job does: what remains between the two is the
- * language. Where the Python job does more (null values, late words), this one does not.
+ * language. Where the Python job does more (null values, late words), this one does not. With follow it has no end.
  */
 public class WordCount {
     static final long WINDOW = 5_000; // milliseconds
@@ -150,24 +152,24 @@ public class WordCount {
         return configuration;
     }
 
-    static KafkaSource<String> source(String servers, String topic) {
-        return KafkaSource.<String>builder()
+    static KafkaSource<String> source(String servers, String topic, boolean follow) {
+        KafkaSourceBuilder<String> source = KafkaSource.<String>builder()
                 .setBootstrapServers(servers)
                 .setTopics(topic)
                 .setGroupId("java-" + topic)
                 .setStartingOffsets(OffsetsInitializer.earliest())
-                .setBounded(OffsetsInitializer.latest())
-                .setValueOnlyDeserializer(new Line())
-                .build();
+                .setValueOnlyDeserializer(new Line());
+        return (follow ? source : source.setBounded(OffsetsInitializer.latest())).build();
     }
 
     public static void main(String[] arguments) throws Exception {
-        boolean preAggregate = arguments.length > 4 && arguments[4].equals("pre-aggregate");
+        boolean preAggregate = List.of(arguments).contains("pre-aggregate");
+        boolean follow = List.of(arguments).contains("follow");
         StreamExecutionEnvironment environment =
                 StreamExecutionEnvironment.getExecutionEnvironment(settings(arguments[3]));
         SingleOutputStreamOperator<String> lines =
                 environment.fromSource(
-                        source(arguments[0], arguments[1]), WatermarkStrategy.forMonotonousTimestamps(), "Kafka");
+                        source(arguments[0], arguments[1], follow), WatermarkStrategy.forMonotonousTimestamps(), "Kafka");
         SingleOutputStreamOperator<Tuple2<String, Long>> counts =
                 preAggregate
                         ? lines.transform("pre-aggregate", Types.TUPLE(Types.STRING, Types.LONG), new PreAggregate())

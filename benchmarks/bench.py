@@ -261,13 +261,18 @@ def literal_job(servers: str, topic: str, output: Path) -> list[str | Path]:
     return [sys.executable, LITERAL, "--bounded", "--bootstrap-servers", servers, "--topic", topic, "--output", output]
 
 
-def java_job(folder: Path, *flags: str) -> Command:
-    """The command of the Java job that was compiled into a folder; it runs in the same Java as the Python jobs."""
-    quiet = f"-Dlog4j.configurationFile={Path(pyflink.__file__).parent}/conf/log4j-console.properties"
-    java = [Path(find_java(), "bin", "java"), quiet, f"-Dlog.file={folder}/java.log", "-cp", class_path(folder)]
+def java_job(folder: Path, *flags: str, name: str = "WordCount") -> Command:
+    """The command of the Java job that was compiled into a folder."""
+    java = java_command(folder)
     return lambda servers, topic, output: [
-        *(*java, "WordCount", servers, topic, output, output.with_name("checkpoints"), *flags)
+        *(*java, name, servers, topic, output, output.with_name("checkpoints"), *flags)
     ]
+
+
+def java_command(folder: Path) -> list[str | Path]:
+    """How a program of ours in Java begins; it runs in the same Java as the Python jobs."""
+    quiet = f"-Dlog4j.configurationFile={Path(pyflink.__file__).parent}/conf/log4j-console.properties"
+    return [Path(find_java(), "bin", "java"), quiet, f"-Dlog.file={folder}/java.log", "-cp", class_path(folder)]
 
 
 def class_path(folder: Path) -> str:
@@ -275,11 +280,11 @@ def class_path(folder: Path) -> str:
 
 
 def compile_java(folder: Path) -> bool:
-    """Compile the Java job into a folder; False where there is no Java compiler."""
+    """Compile the Java programs into a folder; False where there is no Java compiler."""
     javac = shutil.which("javac")
     if javac:
-        source = HERE / "WordCount.java"
-        subprocess.run([javac, "--release", "11", "-d", folder, "-cp", class_path(folder), source], check=True)
+        sources = sorted(HERE.glob("*.java"))
+        subprocess.run([javac, "--release", "11", "-d", folder, "-cp", class_path(folder), *sources], check=True)
     else:
         say("no javac on PATH: the Java jobs are skipped (install a JDK, 11 or newer, to have them)")
     return bool(javac)
@@ -312,6 +317,7 @@ def all_jobs(classes: Path) -> list[Job]:
         Job(TOTALS.name, "#009e73", python_job(TOTALS), (many,), is_right=totals_are_right),
         Job("Java DataStream", "#d55e00", java_job(classes), (few, many, very_many)),
         Job("Java, pre-aggregated", "#e69f00", java_job(classes, "pre-aggregate"), (few, many, very_many)),
+        Job("Java without Flink", "#000000", java_job(classes, name="ByHand"), (few, many, very_many)),
         part_job(SOURCE, (few,)),
     ]
     return jobs if compile_java(classes) else [job for job in jobs if not job.name.startswith("Java")]

@@ -60,7 +60,9 @@ def watch(output: Path, visible: dict[str, float], stop: threading.Event) -> Non
     """Note when each window's first row is visible."""
     seen: set[Path] = set()
     while not stop.wait(0.1):
-        for file in set(output.rglob("counts-*.tsv")) - seen:
+        for file in set(output.rglob("[!.]*")) - seen:
+            if file.is_dir():
+                continue
             seen.add(file)
             for line in file.read_text().splitlines():
                 visible.setdefault(line.partition("\t")[0], time.time())

@@ -72,7 +72,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 # A test that uses one of these is slow: it has a process, a broker, a cluster or a terminal of its own.
 SLOW = {"start_process", "own_broker", "stand_in", "doors", "in_terminal", "application", "running_cluster"}
-SLOW |= {"blind_cluster", "odd_cluster", "cluster_with_metrics"}
+SLOW |= {"blind_cluster", "odd_cluster", "cluster_with_metrics", "network_of_machines"}
 USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
 
 
