@@ -498,6 +498,7 @@ class Cluster:
             FLINK_LOG_DIR=str(self.logs),
             FLINK_PID_DIR=str(self.pids),
             PATH=f"{BIN}:/usr/bin:/bin",  # what an active environment gives
+            JDK_JAVA_OPTIONS=os.environ["JVM_ARGS"],  # which Flink's scripts do not give to the Java that they ask
         )
 
     def start(self) -> None:

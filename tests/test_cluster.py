@@ -35,16 +35,20 @@ def job_id(submitted: Finished) -> str:
 def test_flink_run_with_the_flags_of_the_classic_tutorial(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
-    """The jar by --jarfile, Python by path, the script from elsewhere, nobody waits; a TaskManager prints the rows."""
+    """The jar by --jarfile, Python by path, the script from elsewhere, nobody waits; a TaskManager prints the rows.
+
+    There they are no live table, though the script is asked for one.
+    """
     topic = new_topic()
     records = topic.produce(lines(*["classic 言葉"] * 30))
     jar = os.path.relpath(fetch.jar_path(), tmp_path)
     before = cluster.printed()
     classic = ["--jarfile", jar, "-pyexec", sys.executable, "-pyclientexec", sys.executable, "-p", "2", "--detached"]
-    ended = cluster.flink("run", *classic, "--python", SCRIPT, "--bounded", *topic.arguments(), cwd=tmp_path)
+    ended = cluster.flink("run", *classic, "--python", SCRIPT, "--bounded", "--live", *topic.arguments(), cwd=tmp_path)
     job = job_id(ended)
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the end of the job")
-    assert "Printing result to stdout. Use --output to specify output path." in ended.stdout
+    live = "--live is for local runs; on a cluster rows go to the .out file of a TaskManager.\n"
+    assert f"{live}Printing result to stdout. Use --output to specify output path.\n" in ended.stdout
     assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records)
 
 
@@ -75,7 +79,7 @@ def test_java_classes_that_the_set_up_has_not_compiled(
     assert read_files(output) == expected_counts(records)
 
 
-def test_flink_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+def test_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     """The open window is written, though no partition has had records for some time; a late word is reported."""
     topic = new_topic(partitions=2)
     records = topic.produce(lines(*["drain"] * 7))
@@ -86,7 +90,7 @@ def test_flink_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic]
     topic.produce(lines("late word"))
     cluster.wait_for_checkpoint_of(8, job)
     before = cluster.printed()
-    assert cluster.flink("stop", "--drain", "--savepointPath", str(tmp_path / "savepoints"), job).code == 0
+    cluster.stop_job(job, tmp_path / "savepoints", drain=True)
     assert read_files(output) == expected_counts(records)
     late = "Words that came after their windows had closed, not counted (--max-delay): 2\n"
     assert cluster.printed().removeprefix(before) == late

@@ -38,7 +38,7 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from rich.console import Console
 
 from broker import Broker, free_port
-from conftest import Cluster, Job, Topic, environment_with
+from conftest import Job, Topic, environment_with
 from support import ROOT, SCRIPT, START, Record, copy_script, expected_counts, lines, parse_rows, wait_for
 
 ESCAPES = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
@@ -210,18 +210,6 @@ def test_terminal_that_is_made_narrow_and_closed(
     os.close(job.keyboard)
     assert job.process.wait(60) == 0
     assert topic.committed_records() == 2
-
-
-def test_no_table_on_a_cluster(cluster: Cluster, new_topic: Callable[..., Topic]) -> None:
-    topic = new_topic()
-    records = topic.produce(lines("rows as ever"))
-    before = len(cluster.printed())
-    ended = cluster.flink("run", "--python", SCRIPT, *topic.arguments(), "--bounded", "--live")
-    assert ended.code == 0, ended.stderr
-    assert ended.stdout.startswith(
-        "--live is for local runs; on a cluster rows go to the .out file of a TaskManager.\n"
-    )
-    assert parse_rows(cluster.printed()[before:]) == expected_counts(records)
 
 
 @pytest.mark.parametrize(("terminal", "shown"), [("xterm", True), ("dumb", False)])

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 from kafka_job import Stop
 from kafka_job.execution import watch
+from kafka_job.execution.cluster import check_cluster
 from kafka_job.execution.job import said_in_one_sentence
 from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
@@ -314,10 +315,10 @@ def test_no_cluster(tmp_path: Path, new_topic: Callable[..., Topic]) -> None:
     assert not (folder / "start.json").exists()
 
 
-def test_too_few_slots(cluster: Cluster, new_topic: Callable[..., Topic]) -> None:
-    run = ["--python", SCRIPT, *new_topic().arguments()]
-    ended = cluster.flink("run", "--detached", "-p", "7", *run)
-    assert "The job needs 7 slots, the cluster has 3; it waits for more. (Or: flink run -p 3)\n" in ended.stdout
+def test_too_few_slots(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    check_cluster({"execution.target": "remote", "rest.port": str(cluster.rest_port), "parallelism.default": "7"})
+    said = "The job needs 7 slots, the cluster has 3; it waits for more. (Or: flink run -p 3)\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
