@@ -8,8 +8,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from conftest import Topic, environment_with
-from support import edited, lines
+from conftest import Job, Topic, environment_with
+from support import edited, lines, wait_for
 
 CALL = '    return lines.decode("utf-8", errors="replace").split()\n'
 
@@ -54,3 +54,22 @@ def test_logging(new_topic: Callable[..., Topic], start_process: Callable[..., o
     assert " WARN " in log.read_text("utf-8")
     assert "- a line that was logged" in log.read_text("utf-8")
     assert "- for the log alone" in log.read_text("utf-8")
+
+
+def test_number_of_ones_own(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
+    """A metric of that name, and a line at the end; neither begins anew after a resume."""
+    topic = new_topic()
+    line = "    shards = count_batches(batches)"
+    words = "batches.map(lambda batch: len(split(b' '.join(batch))), output_type=Types.LONG()).uid('words')"
+    script = edited(tmp_path / "numbers", line, f"    report({words}, 'wordsRead', 'Words read')\n{line}")
+    script.write_text(script.read_text("utf-8").replace("report_late, run", "report, report_late, run"), "utf-8")
+    arguments = [*topic.arguments(), "--output", str(tmp_path / "out"), "--checkpoint-dir", str(tmp_path / "kept")]
+    topic.produce(lines("a b c", "d"))
+    job = start_job(*arguments, script=script)
+    job.wait_for_checkpoint_of(2)
+    wait_for(lambda: job.metric("wordsRead") == 4, "the number")
+    job.end()
+    topic.produce(lines("e f"))
+    ended = start_job(*arguments, "--bounded", script=script).wait()
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.endswith("\nWords read: 6\n")
