@@ -3,7 +3,7 @@
     python benchmarks/bench.py             # the comparison and the other inputs; half an hour
     python benchmarks/bench.py --quick     # every job once, on less input; under 4 minutes
     python benchmarks/bench.py --scale     # only the other inputs: longer lines, more partitions; ten minutes
-    python benchmarks/bench.py --steps     # only where the time of word_count.py goes, by step; 15 minutes
+    python benchmarks/bench.py --steps     # only where the time of word_count.py goes, by step; half an hour
 
 Every run is a whole process that reads a topic from its first record to its last; each kind of job takes its turn in
 every round. Words a second are those of the input, divided by the seconds that the run took longer than the same job
@@ -50,6 +50,7 @@ from support import LITERAL, SCRIPT, SQL, START, TOTALS, get_json  # noqa: E402
 
 RESULTS = HERE / "results"
 LINES = {1_000: 4_000_000, 100_000: 1_000_000, 1_000_000: 500_000}  # number of different words -> lines of ten words
+STEP_LINES = {1_000: 4_000_000, 100_000: 2_000_000, 1_000_000: 1_000_000}  # with --steps
 QUICK_LINES = {1_000: 500_000, 100_000: 250_000}  # with --quick
 LITERAL_SHARE = 400  # the literal pipeline's input is so many times smaller
 SCALE_LINES = 2_000_000
@@ -498,24 +499,24 @@ def step_table(jobs: list[Job], servers: str) -> None:
     """Leave out steps of word_count.py from its end; write what each of them costs.
 
     It is the time for all lines less that for a quarter of them, so that the start is not in it, nor most of what Java
-    compiles meanwhile.
+    compiles meanwhile. How far apart the runs of one kind were says how far to trust it.
     """
     whole = [job for job in jobs if job.name in (SCRIPT.name, TOTALS.name)]
     parts = [part_job(step, ()) for step in STEPS]
-    rounds = ROUNDS - 1
-    lines = [f"`python benchmarks/bench.py --steps` on {machine()}; the best of {rounds} runs.", ""]
-    for vocabulary, size in LINES.items():
+    lines = [f"`python benchmarks/bench.py --steps` on {machine()}; the best of {ROUNDS} runs.", ""]
+    for vocabulary, size in STEP_LINES.items():
         few, many = (generate(servers, number, vocabulary=vocabulary) for number in (size // 4, size))
         lines += [f"## {vocabulary:,} different words", ""]
-        lines += ["| up to | ns for a word | this step | CPU, ns |", "|---|---|---|---|"]
+        lines += ["| up to | ns for a word | this step | CPU, ns | runs differ by |", "|---|---|---|---|---|"]
         before = 0.0
         for job in [*parts, *whole]:
-            short, long = ([run_once(job, servers, given) for _ in range(rounds)] for given in (few, many))
+            short, long = ([run_once(job, servers, given) for _ in range(ROUNDS)] for given in (few, many))
             each = 1e9 / (many.words - few.words)
             took = (min(run.seconds for run in long) - min(run.seconds for run in short)) * each
             cpu = (min(run.cpu for run in long) - min(run.cpu for run in short)) * each
             step = "" if job.name == TOTALS.name else f"{took - before:.0f}"
-            lines.append(f"| {job.name} | {took:.0f} | {step} | {cpu:.0f} |")
+            spread = sum(max(run.seconds for run in runs) - min(run.seconds for run in runs) for runs in (short, long))
+            lines.append(f"| {job.name} | {took:.0f} | {step} | {cpu:.0f} | {spread * each:.0f} |")
             say(lines[-1])
             before = took
         lines.append("")

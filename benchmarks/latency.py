@@ -1,12 +1,13 @@
 """How old is a record when its window's row is in a visible file? word_count.py beside Flink's Java job.
 
-    python benchmarks/latency.py                 # 1,000 and 100,000 records a second, a minute each; seven minutes
+    python benchmarks/latency.py                 # 1,000 and 100,000 records a second, a minute each; five minutes
 
 Both make a checkpoint every 3 s, with which files become visible. The rows of each window are compared with what was
 sent. Writes benchmarks/results/latency.md. Linux only; needs a Java compiler.
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,7 @@ def ages(command: Command, pace: list[str | Path], servers: str, topic: str) -> 
             watcher.start()
             sent = subprocess.run([*pace, servers, topic], capture_output=True, text=True, check=True).stdout
             windows = {}
-            for line in sent.splitlines():
+            for line in re.findall(r"^\d+\t\d+$", sent, re.MULTILINE):  # Kafka's client logs to stdout
                 start, lines = map(int, line.split("\t"))
                 windows[time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start // 1000))] = (start / 1000, lines)
             full = [*windows][BEFORE:-1]  # the last one stays open
@@ -78,7 +79,7 @@ def ages(command: Command, pace: list[str | Path], servers: str, topic: str) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure from a record to its row.")
-    parser.add_argument("--seconds", type=int, default=80, help="how long each job runs (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=60, help="how long each job runs (default: %(default)s)")
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory(prefix="bench-classes-") as folder, embedded_broker() as broker:
         classes = Path(folder)
