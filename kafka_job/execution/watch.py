@@ -70,14 +70,15 @@ class Watch:
 
     def say_what_is_wrong_with_kafka(self) -> None:
         """Say, once, that the broker or a topic is gone, for which the job's Kafka clients wait; or is there again."""
-        wrong = ""
+        sentence = what = ""
         try:
             check_kafka(self.job.broker, self.job.rights)
         except SystemExit as error:
-            wrong = str(error)
-        if wrong != self.wrong_with_kafka:
-            say(f"The job waits: {wrong}" if wrong else "The job waits for the broker no more.")
-        self.wrong_with_kafka = wrong
+            sentence = str(error)
+            what = re.split(r" \(|;", sentence)[0]  # behind it are other topics, which come and go
+        if what != self.wrong_with_kafka:
+            say(f"The job waits: {sentence}" if what else "The job waits for the broker no more.")
+        self.wrong_with_kafka = what
 
     def say_failures(self) -> None:
         """Say why a checkpoint has failed, or the job, which goes on from its last checkpoint."""
