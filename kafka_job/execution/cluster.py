@@ -28,6 +28,7 @@ LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # the Kubernetes operator's word 
 FEWER_RESTARTS = {"restart-strategy.exponential-delay.attempts-before-reset-backoff": "10"}
 WITHOUT_FOLDER = "so it does not go with --checkpoint-dir; leave out one of the two"
 PAUSE = 10  # seconds between two looks at what is wrong
+START_TIMEOUT = 10.0  # seconds that a cluster may take which was started just before
 Result = TypeVar("Result")
 
 
@@ -92,17 +93,22 @@ def rest_api(configuration: Mapping[str, str]) -> str | None:
 
 
 def check_cluster(configuration: Mapping[str, str]) -> None:
-    """Exit with one sentence where no cluster answers; say where it has too few slots."""
+    """Wait for a cluster; exit with one sentence where none answers, say where it has too few slots."""
     lost = [argument for argument in sys.argv[1:] if "?" in argument]
     if lost and java_class("java.lang.System").getProperty("sun.jnu.encoding") != "UTF-8":
         sys.exit(f"Java knows only ASCII in this locale, and has taken {lost[0]}; run: export LC_ALL=C.UTF-8")
     if not (where := rest_api(configuration)):
         return
-    try:
-        slots = get_json(f"http://{where}/overview")["slots-total"]
-    except OSError:
+    needed, slots, deadline = int(configuration.get("parallelism.default", 1)), -1, time.monotonic() + START_TIMEOUT
+    while True:
+        with contextlib.suppress(OSError):
+            slots = get_json(f"http://{where}/overview")["slots-total"]
+        if slots >= needed or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    if slots < 0:
         sys.exit(f"No Flink cluster answers on {where}; start one: start-cluster.sh (or: flink run -m HOST:PORT)")
-    if (needed := int(configuration.get("parallelism.default", 1))) > slots:
+    if needed > slots:
         say(f"The job needs {needed} slots, the cluster has {slots}; it waits for more. (Or: flink run -p {slots})")
 
 
