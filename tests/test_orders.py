@@ -1,6 +1,5 @@
 """`examples/orders.py`: its sums are compared with an independent count, by the own time of the orders."""
 
-import contextlib
 import json
 import pickle
 import random
@@ -19,7 +18,6 @@ from kafka_job.pipeline.windows import session, sliding, tumbling
 
 import cloudpickle
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 from pyflink.common import Row
 
 from conftest import Job, Topic
@@ -106,20 +104,6 @@ def sums_of(folder: Path) -> Sums:
     """The rows in the visible files of an output folder."""
     files = sorted(folder.rglob("counts-*.tsv")) if folder.exists() else []
     return sums_in(row for file in files for row in file.read_text("utf-8").splitlines())
-
-
-def records_in(topic: Topic) -> list[Any]:
-    """All committed records of a topic, as kafka-python has them."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=topic.bootstrap_servers, auto_offset_reset="earliest", isolation_level="read_committed"
-    )
-    with contextlib.closing(consumer):
-        partitions = [TopicPartition(topic.name, number) for number in consumer.partitions_for_topic(topic.name)]
-        consumer.assign(partitions)
-        ends, found = consumer.end_offsets(partitions), []
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            found += [record for some in consumer.poll(500).values() for record in some]
-    return found
 
 
 # --- Functions ------------------------------------------------------------------------------------------------------
@@ -233,7 +217,7 @@ def test_bounded(new_topic: Callable[..., Topic], start_job: Callable[..., Job],
     ended = start_job(*arguments, script=ORDERS, settings=settings).wait()
     assert (ended.code, ended.stdout) == (0, ""), ended.stderr
     assert sums_of(output) == expected_sums([*good, *behind, *old])
-    rejected = records_in(side)
+    rejected = side.records()
     assert sorted(record.value for record in rejected) == sorted([*REJECTED, ahead.value])
     for record in rejected:
         (name, reason), others = record.headers[-1], record.headers[:-1]
@@ -323,11 +307,11 @@ def test_sums_to_a_topic(new_topic: Callable[..., Topic], start_job: Callable[..
     arguments = [*topic.arguments(), "--rejected-topic", side.name, "--to-topic", to_topic.name]
     arguments += ["--checkpoint-dir", str(tmp_path / "checkpoints"), "--max-delay", "5", "--idle-timeout", "0"]
     job = start_job(*arguments, script=ORDERS, slow=True)
-    job.until(lambda: records_in(to_topic), "rows")
+    job.until(lambda: to_topic.records(), "rows")
     job.end()
     ended = start_job(*arguments, "--bounded", script=ORDERS).wait()
     assert (ended.code, ended.stdout) == (0, ""), ended.stderr
-    written = records_in(to_topic)
+    written = to_topic.records()
     found = {}
     for record in written:
         row = json.loads(record.value)

@@ -1,6 +1,5 @@
 """`examples/json_lines.py`: its rows are compared with an independent count, its side topic with what was malformed."""
 
-import contextlib
 import json
 import random
 import signal
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka import KafkaConsumer, TopicPartition
 
 from conftest import Job, Topic
 from examples import json_lines
@@ -23,7 +21,6 @@ from support import (
     checkpoints,
     expected_counts,
     read_files,
-    read_values,
 )
 
 JSON = ROOT / "examples" / "json_lines.py"
@@ -114,12 +111,7 @@ def random_pages(seed: int, number: int) -> list[str]:
 
 def values_in(topic: Topic) -> list[bytes]:
     """The values of all records that a topic has."""
-    with contextlib.closing(
-        KafkaConsumer(bootstrap_servers=topic.bootstrap_servers, auto_offset_reset="earliest")
-    ) as consumer:
-        partitions = [TopicPartition(topic.name, number) for number in consumer.partitions_for_topic(topic.name)]
-        consumer.assign(partitions)
-        return read_values(consumer, partitions)
+    return [record.value for record in topic.records()]
 
 
 def said(sentence: str, stderr: str) -> int:

@@ -24,7 +24,7 @@ from support import (
     lines,
     parse_rows,
     random_lines,
-    read_values,
+    read_records,
     slow_script,
 )
 from test_pipeline import environment  # noqa: F401
@@ -46,7 +46,7 @@ class Reader:
 
     def rows(self) -> list[str]:
         """All values up to there."""
-        return [value.decode() for value in read_values(self.consumer, self.partitions)]
+        return [record.value.decode() for record in read_records(self.consumer, self.partitions)]
 
     def counts(self) -> Counts:
         """The counts of all rows."""

@@ -47,7 +47,7 @@ from support import (
     parse_rows,
     random_lines,
     read_files,
-    read_values,
+    read_records,
     wait_for,
 )
 
@@ -447,7 +447,7 @@ def test_counts_to_kafka_with_a_password(doors: Doors, start_job: Callable[..., 
     with contextlib.closing(reader):
         partition = TopicPartition(to_topic.name, 0)
         reader.assign([partition])
-        rows = "".join(f"{value.decode()}\n" for value in read_values(reader, [partition]))
+        rows = "".join(f"{record.value.decode()}\n" for record in read_records(reader, [partition]))
     assert parse_rows(rows) == expected_counts(doors.records)
 
 

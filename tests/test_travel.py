@@ -180,7 +180,7 @@ def own_time(new_topic: Callable[..., Topic], folder: Path) -> Trip:
     return Trip(
         records=[*good, Record(b"no order", START)],
         expected=(orders.expected_sums(good), [b"no order"]),
-        rows=lambda: (orders.sums_of(folder / "out"), [record.value for record in orders.records_in(side)]),
+        rows=lambda: (orders.sums_of(folder / "out"), [record.value for record in side.records()]),
         arguments=["--output", str(folder / "out"), "--rejected-topic", side.name],
     )
 
