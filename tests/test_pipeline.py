@@ -15,6 +15,7 @@ import pytest
 from pyflink.common import Duration, Row, Types, WatermarkStrategy
 from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
 
 import word_count
 from support import ROOT, START, Record, expected_counts, lines, parse_rows
@@ -94,6 +95,19 @@ def operators(script: str) -> dict[str, str]:
     nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
     assert not [node.getOperatorName() for node in nodes if not node.getTransformationUID()], "they have no uid"
     return {node.getTransformationUID(): node.getOperatorName() for node in nodes}
+
+
+def test_a_call_may_come_to_any_thread_in_java(
+    environment: StreamExecutionEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a connection of py4j that is free: another one, where Python's garbage collector calls meanwhile.
+
+    Behind each is a thread with a class loader of its own, which knows nothing of jars that another one was told of.
+    """
+    client = get_gateway()._gateway_client
+    monkeypatch.setattr(client, "_get_connection", client._create_connection)
+    monkeypatch.setattr(client, "_give_back_connection", lambda connection: connection.close())
+    assert "kafka-source" in operators("word_count")
 
 
 def test_names_and_uids(environment: StreamExecutionEnvironment) -> None:

@@ -36,12 +36,15 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     for key, value in settings.items():
         configuration.set_string(key, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
-    # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has the connector on its class
-    # path. Not 'pipeline.jars', which replaces Flink's own jars.
     if under_flink_run():
         import_without_beam()
-        environment.add_jars(*(jar.as_uri() for jar in connector_jars()))
-    environment.add_jars(jar_of_classes().as_uri())
+    # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has most on its class path:
+    # add_jars tells one thread in Java, and a call may come to another one, if Python's garbage collector has called
+    # meanwhile. Not 'pipeline.jars', which replaces Flink's own jars.
+    class_path = java_class("java.lang.System").getProperty("java.class.path").split(os.pathsep)
+    jars = [jar for jar in (*connector_jars(), jar_of_classes()) if str(jar) not in class_path]
+    if jars:
+        environment.add_jars(*(jar.as_uri() for jar in jars))
     return environment
 
 

@@ -27,6 +27,7 @@ from subprocess import PIPE, Popen
 from typing import IO
 
 from kafka_job.flink.connector import connector_jars, java_class
+from kafka_job.flink.operators import jar_of_set_up
 from kafka_job.terminal import say
 
 import pyflink
@@ -212,6 +213,7 @@ def command(java_home: str) -> list[str]:
     log4j = (HOME / "conf" / "log4j-cli.properties").as_uri()
     [python] = (HOME / "opt").glob("flink-python-*.jar")
     jars = [*sorted(jar for jar in (HOME / "lib").glob("*.jar") if jar.name != python.name), python]
+    ours = filter(Path.exists, [jar_of_set_up()])
     users = filter(None, [os.environ.get("HADOOP_CLASSPATH")])  # an empty one would be the working directory
     return [
         f"{java_home}/bin/java",
@@ -224,8 +226,8 @@ def command(java_home: str) -> list[str]:
         *(option for option in config["env"]["java"]["opts"]["all"].split() if "=jdk.compiler/" not in option),
         "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
         *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
-        # On the class path the connector is loaded once, and from the archive. Behind it are jars of the user.
-        *("-cp", os.pathsep.join(map(str, [*jars, *connector_jars(), *users]))),
+        # On the class path the connector is loaded once, and from the archive. Behind it is what is not in there.
+        *("-cp", os.pathsep.join(map(str, [*jars, *connector_jars(), *ours, *users]))),
         "org.apache.flink.client.python.PythonGatewayServer",
     ]
 

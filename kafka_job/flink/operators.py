@@ -32,11 +32,16 @@ from pyflink.util.java_utils import to_jarray
 SOURCES = Path(__file__).resolve().parent
 
 
+def jar_of_set_up() -> Path:
+    """Where the jar of the Java classes beside this file is, if the set-up has made it."""
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(SOURCES.glob("*.java"))))
+    return Path(sys.prefix, "share", f"kafka_job-{digest.hexdigest()[:16]}.jar")
+
+
 @functools.cache  # for all jobs of this process
 def jar_of_classes() -> Path:
     """The jar of the Java classes beside this file: that of the set-up, else one that goes when this process ends."""
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(SOURCES.glob("*.java"))))
-    made = Path(sys.prefix, "share", f"kafka_job-{digest.hexdigest()[:16]}.jar")
+    made = jar_of_set_up()
     if made.exists():
         return made
     folder = Path(tempfile.mkdtemp(prefix="classes-"))
