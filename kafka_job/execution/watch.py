@@ -20,7 +20,7 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 ASK = 5.0  # seconds between two questions to Flink
-ASK_KAFKA = 30.0  # the same, to the broker
+ASK_KAFKA = 60.0  # the same, to the broker; each costs some 5 kB of log
 # A checkpoint that fails with the job, or since the job ends, or does not run yet.
 NO_NEWS = re.compile("Checkpoint Coordinator is (suspending|shutdown)|tasks not ready|tasks are currently running")
 LITTLE = 100 * 2**20  # bytes that are left on a disk
