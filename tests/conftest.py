@@ -583,7 +583,8 @@ class Cluster:
         ended = subprocess.run(
             ["flink", *arguments], env=self.env, cwd=cwd, timeout=RUN_TIMEOUT, capture_output=True, text=True
         )
-        return Finished(ended.returncode, ended.stdout, ended.stderr)
+        noted = f"NOTE: Picked up JDK_JAVA_OPTIONS: {self.env['JDK_JAVA_OPTIONS']}\n"
+        return Finished(ended.returncode, ended.stdout, ended.stderr.replace(noted, ""))
 
     def printed(self) -> str:
         """What jobs have printed: the .out files of the TaskManagers."""
