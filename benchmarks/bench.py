@@ -216,6 +216,15 @@ def measure(command: list[str | Path]) -> Run:
     return Run(seconds, sum(cpu.values()), peak["java"], peak["python"], heap)
 
 
+def rows_in(output: Path) -> Counter[str]:
+    """The rows in the visible files of a folder."""
+    rows: Counter[str] = Counter()
+    for file in output.rglob("*"):
+        if file.is_file() and not file.name.startswith("."):
+            rows.update(file.read_text("utf-8").splitlines())
+    return rows
+
+
 def run_once(job: Job, servers: str, given: Input) -> Run:
     """One run of a job on some input.
 
@@ -225,11 +234,7 @@ def run_once(job: Job, servers: str, given: Input) -> Run:
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         output = Path(temporary, "out")
         run = measure(job.command(servers, given.topic, output))
-        rows: Counter[str] = Counter()
-        for file in output.rglob("*"):
-            if file.is_file() and not file.name.startswith("."):
-                rows.update(file.read_text("utf-8").splitlines())
-        if not job.is_right(rows, given.rows):
+        if not job.is_right(rows_in(output), given.rows):
             sys.exit(f"{job.name} has written wrong rows for {given.topic}.")
     return run
 

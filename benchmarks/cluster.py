@@ -12,11 +12,10 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import RESULTS, SCRIPT, Input, generate, machine, said, say
+from bench import RESULTS, SCRIPT, Input, generate, machine, rows_in, said, say
 
 from broker import embedded_broker
 from conftest import Cluster
@@ -44,10 +43,7 @@ def seconds_of(cluster: Cluster, servers: str, given: Input) -> float:
         where = ["--bootstrap-servers", servers, "--topic", given.topic, "--output", output]
         run = ["-p", str(cluster.task_managers), "--python", SCRIPT, "--bounded", "--start", "earliest", *where]
         ended = cluster.flink("run", *run)
-        rows: Counter[str] = Counter()
-        for file in Path(output).rglob("counts-*"):
-            rows.update(file.read_text("utf-8").splitlines())
-        if rows != given.rows:
+        if rows_in(Path(output)) != given.rows:
             sys.exit(f"The rows for {given.topic} are wrong: {ended.stdout}{ended.stderr}")
         job = ended.stdout.partition("Job has been submitted with JobID ")[2].split()[0]
         return cluster.rest(f"/jobs/{job}")["duration"] / 1000

@@ -17,14 +17,12 @@ from collections import Counter
 from pathlib import Path
 from statistics import quantiles
 
-from bench import RESULTS, SCRIPT, Command, compile_java, java_command, java_job, machine, say
-from kafka import KafkaAdminClient
-from soak import watch
+from bench import RESULTS, SCRIPT, Command, compile_java, java_command, java_job, machine, rows_in, say
+from soak import WINDOW, watch
 
-from broker import embedded_broker
+from broker import create_topic, embedded_broker
 from support import wait_for
 
-WINDOW = 5  # seconds
 RATES = (1_000, 100_000)  # records a second
 BEFORE = 3  # windows that are left out: what came while the job started, and while Java compiled
 
@@ -37,10 +35,9 @@ def follow_topic(servers: str, topic: str, output: Path) -> list[str | Path]:
 def counted(output: Path) -> Counter[str]:
     """How many words of each window are in visible files, by the window's start."""
     words: Counter[str] = Counter()
-    for file in output.rglob("[!.]*"):
-        for row in file.read_text("utf-8").splitlines() if file.is_file() else []:
-            window, _, count = row.split("\t")
-            words[window] += int(count)
+    for row in rows_in(output).elements():
+        window, _, count = row.split("\t")
+        words[window] += int(count)
     return words
 
 
@@ -49,8 +46,7 @@ def ages(command: Command, pace: list[str | Path], servers: str, topic: str) -> 
 
     Lines come evenly, so each window has a record for each tenth of a second of it.
     """
-    with KafkaAdminClient(bootstrap_servers=servers) as admin:
-        admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    create_topic(servers, topic)
     visible: dict[str, float] = {}
     stop = threading.Event()
     with tempfile.TemporaryDirectory(prefix="latency-", ignore_cleanup_errors=True) as temporary:

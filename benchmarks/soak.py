@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import quantiles
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
 
-from broker import embedded_broker  # noqa: E402
+from broker import create_topic, embedded_broker  # noqa: E402
 from support import Record, expected_counts, read_files  # noqa: E402
 
 WINDOW = 5  # seconds, the job's default
@@ -75,8 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as temporary, embedded_broker() as broker:
         output, topic = Path(temporary, "out"), "soak"
-        with KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers) as admin:
-            admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        create_topic(broker.bootstrap_servers, topic)
         command = [sys.executable, ROOT / "word_count.py", "--topic", topic, "--output", output]
         command += ["--bootstrap-servers", broker.bootstrap_servers, "--checkpoint-dir", Path(temporary, "checkpoints")]
         job = subprocess.Popen(command)
