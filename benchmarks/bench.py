@@ -29,7 +29,7 @@ import urllib.error
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
 from statistics import median
 
@@ -504,25 +504,30 @@ def step_table(jobs: list[Job], servers: str) -> None:
     """Leave out steps of word_count.py from its end; write what each of them costs.
 
     It is the time for all lines less that for a quarter of them, so that the start is not in it, nor most of what Java
-    compiles meanwhile. How far apart the runs of one kind were says how far to trust it.
+    compiles meanwhile. The kinds take turns, since a machine is not always equally fast; how far apart the runs of one
+    kind were says how far to trust it.
     """
-    whole = [job for job in jobs if job.name in (SCRIPT.name, TOTALS.name)]
-    parts = [part_job(step, ()) for step in STEPS]
+    kinds = [part_job(step, ()) for step in STEPS] + [job for job in jobs if job.name in (SCRIPT.name, TOTALS.name)]
     lines = [f"`python benchmarks/bench.py --steps` on {machine()}; the best of {ROUNDS} runs.", ""]
     for vocabulary, size in STEP_LINES.items():
         few, many = (generate(servers, number, vocabulary=vocabulary) for number in (size // 4, size))
+        runs: dict[tuple[str, str], list[Run]] = {(job.name, given.topic): [] for job in kinds for given in (few, many)}
+        for _, job, given in product(range(ROUNDS), kinds, (few, many)):
+            runs[job.name, given.topic].append(run_once(job, servers, given))
+            say(f"{job.name}: {runs[job.name, given.topic][-1].seconds:.1f} s for {given.topic}")
         lines += [f"## {vocabulary:,} different words", ""]
         lines += ["| up to | ns for a word | this step | CPU, ns | runs differ by |", "|---|---|---|---|---|"]
         before = 0.0
-        for job in [*parts, *whole]:
-            short, long = ([run_once(job, servers, given) for _ in range(ROUNDS)] for given in (few, many))
+        for job in kinds:
+            short, long = runs[job.name, few.topic], runs[job.name, many.topic]
             each = 1e9 / (many.words - few.words)
             took = (min(run.seconds for run in long) - min(run.seconds for run in short)) * each
             cpu = (min(run.cpu for run in long) - min(run.cpu for run in short)) * each
             step = "" if job.name == TOTALS.name else f"{took - before:.0f}"
-            spread = sum(max(run.seconds for run in runs) - min(run.seconds for run in runs) for runs in (short, long))
+            spread = sum(
+                max(run.seconds for run in of_one) - min(run.seconds for run in of_one) for of_one in (short, long)
+            )
             lines.append(f"| {job.name} | {took:.0f} | {step} | {cpu:.0f} | {spread * each:.0f} |")
-            say(lines[-1])
             before = took
         lines.append("")
     print("\n".join(lines))

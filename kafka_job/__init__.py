@@ -26,21 +26,14 @@ if quiet := current_thread() is main_thread() and signal.getsignal(signal.SIGINT
 
 from kafka_job.execution.entry import run
 from kafka_job.execution.local import Stop
+from kafka_job.flink.operators import query
 from kafka_job.options import JobOptions, ToTopic, WithRejected
 from kafka_job.pipeline.parts import SHARDS, Part
 from kafka_job.pipeline.records import JsonFields, Record, milliseconds, read_records, write_rejected
 from kafka_job.pipeline.sinks import Message, message, write_messages, write_rows
 from kafka_job.pipeline.source import Plan, read_lines
-from kafka_job.pipeline.steps import batch_lines, keep_watermark, query, report, report_late, tables_with_lines
-from kafka_job.pipeline.windows import (
-    aggregate,
-    count_rows,
-    count_values,
-    session,
-    sliding,
-    split,
-    tumbling,
-)
+from kafka_job.pipeline.steps import batch_lines, keep_watermark, report, report_late, tables_with_lines
+from kafka_job.pipeline.windows import aggregate, count_rows, count_values, session, sliding, split, tumbling
 from kafka_job.terminal import utc
 
 if quiet:

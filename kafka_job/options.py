@@ -135,9 +135,8 @@ class ToTopic(JobOptions):
         if self.to_topic and self.output:
             raise ValueError("results go to files or to a topic; leave out --output or --to-topic")
         if self.to_topic == self.topic:
-            raise ValueError(
-                f"--to-topic {self.topic} is the topic that is read: the job would read what it has written"
-            )
+            again = "the job would read what it has written"
+            raise ValueError(f"--to-topic {self.topic} is the topic that is read: {again}")
 
     def rows_go_to(self) -> str | None:
         return f"kafka://{self.to_topic}" if self.to_topic else self.output

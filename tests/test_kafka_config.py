@@ -173,8 +173,8 @@ def test_a_name_for_flinks_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Plan, "_initializer", Mock())
     source = Mock()
     Plan(Broker("localhost:1", {"client.id": "me"}), "input", start={0: 0})._configure(source)
-    set_there = dict(call.args for call in source.set_property.call_args_list)
-    assert (set_there["client.id"], set_there["client.id.prefix"]) == ("me", "me")
+    source.set_properties.assert_called_once_with({"client.id": "me"})
+    assert dict(call.args for call in source.set_property.call_args_list)["client.id.prefix"] == "me"
 
 
 # --- Where secrets are not; what a whole job shows is in tests/test_secure.py -----------------------------------------

@@ -33,7 +33,7 @@ from kafka_job.flink.environment import (
     without_server,
 )
 from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
-from kafka_job.flink.operators import SOURCES, compiled, number_steps_anew, our_class, raw_values, values_of_query
+from kafka_job.flink.operators import SOURCES, compiled, number_steps_anew, query, raw_values
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.broker import Broker
@@ -390,7 +390,7 @@ def test_flink_compiles_our_classes() -> None:
 
 def test_our_classes_are_found_while_a_pipeline_is_drawn() -> None:
     environment_with({})
-    assert our_class("Tally")("metric", "sentence", False).getClass().getName() == "kafka_job.Tally"
+    assert java_class("kafka_job.Tally")("metric", "sentence", False).getClass().getName() == "kafka_job.Tally"
 
 
 def test_builders_take_what_pyflink_cannot_say() -> None:
@@ -422,7 +422,7 @@ def test_raw_values_know_null_from_empty() -> None:
 def test_values_of_a_query_are_no_rows() -> None:
     with without_server():
         tables = StreamTableEnvironment.create(create_environment({}))
-    values = values_of_query(tables, "SELECT 'hello'", DataTypes.STRING(), Types.STRING())
+    values = query(tables, "SELECT 'hello'", DataTypes.STRING())
     assert str(values.get_type()) == "String"
 
 
@@ -432,7 +432,7 @@ def test_steps_of_sql_have_the_same_numbers_in_each_job() -> None:
             environment = create_environment({})
             tables = StreamTableEnvironment.create(environment)
         number_steps_anew(tables)
-        values_of_query(tables, "SELECT 'hello'", DataTypes.STRING(), Types.STRING()).print()
+        query(tables, "SELECT 'hello'", DataTypes.STRING()).print()
         nodes = environment._generate_stream_graph(clear_transformations=True).getStreamNodes().toArray()
         return sorted(node.getOperatorName() for node in nodes)
 

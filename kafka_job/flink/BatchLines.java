@@ -1,5 +1,6 @@
 package kafka_job;
 
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.*;
 import java.util.TreeMap;
@@ -83,7 +84,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     }
 
     /** Hands on the batches of the windows that end before or at a time. */
-    private void flush(long time) {
+    private void flush(long time) throws IOException {
         while (!batches.isEmpty() && ((Long) batches.firstKey()).longValue() <= time) {
             long end = ((Long) batches.firstKey()).longValue();
             Batch batch = (Batch) batches.remove(batches.firstKey());
@@ -116,24 +117,24 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
         private final Pickle list = new Pickle();
         private final Pickle lines = new Pickle();
 
-        Batch() {
+        Batch() throws IOException {
             list.list();
         }
 
-        void add(byte[] line) {
-            lines.add(line);
+        void add(byte[] line) throws IOException {
+            lines.write(line);
             lines.write('\n');
-            if (lines.size() > Pickle.FITS_CACHE) {
+            if (lines.length() > Pickle.FITS_CACHE) {
                 list.put(lines.take());
             }
         }
 
-        byte[] take() {
-            if (lines.size() > 0) {
+        byte[] take() throws IOException {
+            if (lines.length() > 0) {
                 list.put(lines.take());
             }
-            list.endList();
-            list.stop();
+            list.write(Pickle.APPENDS);
+            list.write(Pickle.STOP);
             return list.take();
         }
     }

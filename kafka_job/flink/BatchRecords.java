@@ -1,6 +1,7 @@
 package kafka_job;
 
-import java.util.*;
+import java.io.IOException;
+import java.util.TreeMap;
 import org.apache.flink.api.common.operators.ProcessingTimeService.ProcessingTimeCallback;
 import org.apache.flink.api.java.tuple.Tuple3;
 import org.apache.flink.streaming.api.operators.*;
@@ -39,7 +40,7 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
         getProcessingTimeService().registerTimer(getProcessingTimeService().getCurrentProcessingTime() + PAUSE, this);
     }
 
-    public void onProcessingTime(long timestamp) {
+    public void onProcessingTime(long timestamp) throws IOException {
         flush();
         wake();
     }
@@ -64,7 +65,7 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
         }
     }
 
-    private void flush() {
+    private void flush() throws IOException {
         for (Object batch : batches.values()) {
             output.collect(new StreamRecord(((Batch) batch).take()));
         }
@@ -82,11 +83,11 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
         super.processWatermarkStatus(status);
     }
 
-    public void prepareSnapshotPreBarrier(long checkpointId) {
+    public void prepareSnapshotPreBarrier(long checkpointId) throws IOException {
         flush();
     }
 
-    public void finish() {
+    public void finish() throws IOException {
         flush();
     }
 
@@ -95,41 +96,41 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
         private final Pickle values = new Pickle();
         private final Pickle rests = new Pickle();
 
-        Batch(int partition) {
-            batch.mark();
+        Batch(int partition) throws IOException {
+            batch.write(Pickle.MARK);
             batch.put(partition);
             batch.list();
         }
 
-        void add(byte[] value, byte[] rest) {
-            if (values.size() == 0) {
+        void add(byte[] value, byte[] rest) throws IOException {
+            if (values.length() == 0) {
                 values.list();
                 rests.list();
             }
-            values.add(value);
-            rests.add(rest);
-            if (values.size() > Pickle.FITS_CACHE) {
+            values.write(value);
+            rests.write(rest);
+            if (values.length() > Pickle.FITS_CACHE) {
                 endPiece();
             }
         }
 
-        private void endPiece() {
-            batch.mark();
+        private void endPiece() throws IOException {
+            batch.write(Pickle.MARK);
             for (Pickle list : new Pickle[] {values, rests}) {
-                list.endList();
-                list.stop();
+                list.write(Pickle.APPENDS);
+                list.write(Pickle.STOP);
                 batch.put(list.take());
             }
-            batch.endTuple();
+            batch.write(Pickle.TUPLE);
         }
 
-        byte[] take() {
-            if (values.size() > 0) {
+        byte[] take() throws IOException {
+            if (values.length() > 0) {
                 endPiece();
             }
-            batch.endList();
-            batch.endTuple();
-            batch.stop();
+            batch.write(Pickle.APPENDS);
+            batch.write(Pickle.TUPLE);
+            batch.write(Pickle.STOP);
             return batch.take();
         }
     }

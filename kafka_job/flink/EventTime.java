@@ -69,41 +69,37 @@ public class EventTime extends AbstractStreamOperator implements OneInputStreamO
             if (newest == null) {
                 throw new IllegalStateException("All steps from the source to EventTime must be one chain");
             }
-            return new Generator(newest, delay, idleTimeout);
-        }
-    }
-
-    private static class Generator implements WatermarkGenerator {
-        private final Map newest;
-        private final long delay;
-        private final long idleTimeout;
-        private Object partition;
-        private long read; // how often something was read
-        private long since; // nanoseconds: when a record came, after which nothing was read yet; 0: none has come
-
-        Generator(Map newest, long delay, long idleTimeout) {
-            this.newest = newest;
-            this.delay = delay;
-            this.idleTimeout = idleTimeout;
+            return new Generator(newest);
         }
 
-        public void onEvent(Object record, long timestamp, WatermarkOutput output) {
-            partition = ((Tuple3) record).f0;
-            if (since == 0) {
-                since = System.nanoTime();
+        private class Generator implements WatermarkGenerator {
+            private final Map newest;
+            private Object partition;
+            private long read; // how often something was read
+            private long since; // nanoseconds: when a record came, after which nothing was read yet; 0: none has come
+
+            Generator(Map newest) {
+                this.newest = newest;
             }
-        }
 
-        public void onPeriodicEmit(WatermarkOutput output) {
-            long[] found = partition == null ? null : (long[]) newest.get(partition);
-            if (found != null && found[1] > read) {
-                read = found[1];
-                since = 0;
+            public void onEvent(Object record, long timestamp, WatermarkOutput output) {
+                partition = ((Tuple3) record).f0;
+                if (since == 0) {
+                    since = System.nanoTime();
+                }
             }
-            if (idleTimeout > 0 && since != 0 && System.nanoTime() - since > idleTimeout * 1000000) {
-                output.markIdle();
-            } else if (found != null) {
-                output.emitWatermark(new Watermark(found[0] - delay - 1));
+
+            public void onPeriodicEmit(WatermarkOutput output) {
+                long[] found = partition == null ? null : (long[]) newest.get(partition);
+                if (found != null && found[1] > read) {
+                    read = found[1];
+                    since = 0;
+                }
+                if (idleTimeout > 0 && since != 0 && System.nanoTime() - since > idleTimeout * 1000000) {
+                    output.markIdle();
+                } else if (found != null) {
+                    output.emitWatermark(new Watermark(found[0] - delay - 1));
+                }
             }
         }
     }

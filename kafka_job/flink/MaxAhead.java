@@ -29,27 +29,18 @@ public class MaxAhead implements WatermarkStrategy {
     }
 
     public WatermarkGenerator createWatermarkGenerator(WatermarkGeneratorSupplier.Context context) {
-        return new Guarded(strategy.createWatermarkGenerator(context), this);
-    }
-
-    private static class Guarded implements WatermarkGenerator {
-        private final WatermarkGenerator generator;
-        private final MaxAhead maxAhead;
-
-        Guarded(WatermarkGenerator generator, MaxAhead maxAhead) {
-            this.generator = generator;
-            this.maxAhead = maxAhead;
-        }
-
-        public void onEvent(Object event, long timestamp, WatermarkOutput output) {
-            if (!maxAhead.isExceededBy(timestamp)) {
-                generator.onEvent(event, timestamp, output);
+        final WatermarkGenerator generator = strategy.createWatermarkGenerator(context);
+        return new WatermarkGenerator() {
+            public void onEvent(Object event, long timestamp, WatermarkOutput output) {
+                if (!isExceededBy(timestamp)) {
+                    generator.onEvent(event, timestamp, output);
+                }
             }
-        }
 
-        public void onPeriodicEmit(WatermarkOutput output) {
-            generator.onPeriodicEmit(output);
-        }
+            public void onPeriodicEmit(WatermarkOutput output) {
+                generator.onPeriodicEmit(output);
+            }
+        };
     }
 
     /** Leaves such records out; for each of them a 1 goes to a side output. */

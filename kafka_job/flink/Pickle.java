@@ -1,95 +1,56 @@
 package kafka_job;
 
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
+import org.apache.flink.core.memory.DataOutputSerializer;
 
 /** Writes values for Python's pickle, see pickletools.py there: it reads them faster than Python code could. */
-class Pickle {
+class Pickle extends DataOutputSerializer {
     static final int FITS_CACHE = 200000; // bytes
-    private byte[] bytes = new byte[64];
-    private int size;
+    static final int MARK = '(', TUPLE = 't', EMPTY_LIST = ']', APPENDS = 'e', STOP = '.'; // as they are called there
 
-    private void makeRoom(int more) {
-        if (size + more > bytes.length) {
-            bytes = Arrays.copyOf(bytes, Math.max(2 * bytes.length, size + more));
-        }
+    Pickle() {
+        super(64); // bytes, to begin with
     }
 
-    int size() {
-        return size;
-    }
-
-    void write(char code) {
-        makeRoom(1);
-        bytes[size++] = (byte) code;
-    }
-
-    private void putNumber(long number, int length) {
-        makeRoom(length);
-        for (int i = 0; i < length; i++) {
-            bytes[size++] = (byte) (number >> 8 * i);
-        }
-    }
-
-    /** A value that was pickled before. */
-    void add(byte[] pickled) {
-        makeRoom(pickled.length);
-        System.arraycopy(pickled, 0, bytes, size, pickled.length);
-        size += pickled.length;
-    }
-
-    void put(byte[] value) {
+    void put(byte[] value) throws IOException {
         if (value == null) {
             write('N');
         } else {
-            write('B');
-            putNumber(value.length, 4);
-            add(value);
+            putBytes('B', value);
         }
     }
 
-    void put(String text) {
-        byte[] utf8 = text.getBytes(StandardCharsets.UTF_8);
-        write('X');
-        putNumber(utf8.length, 4);
-        add(utf8);
+    void put(String text) throws IOException {
+        putBytes('X', text.getBytes(StandardCharsets.UTF_8));
     }
 
-    void put(int number) {
+    private void putBytes(int code, byte[] bytes) throws IOException {
+        write(code);
+        writeInt(Integer.reverseBytes(bytes.length)); // in Python's pickle the lowest byte comes first
+        write(bytes);
+    }
+
+    void put(int number) throws IOException {
         write('J');
-        putNumber(number, 4);
+        writeInt(Integer.reverseBytes(number));
     }
 
-    void put(long number) {
-        putNumber(0x088a, 2); // a number of eight bytes
-        putNumber(number, 8);
+    void put(long number) throws IOException {
+        write(0x8a);
+        write(8); // bytes
+        writeLong(Long.reverseBytes(number));
     }
 
-    void mark() {
-        write('(');
-    }
-
-    void endTuple() {
-        write('t');
-    }
-
-    void list() {
-        write(']');
-        mark();
-    }
-
-    void endList() {
-        write('e');
-    }
-
-    void stop() {
-        write('.');
+    void list() throws IOException {
+        write(EMPTY_LIST);
+        write(MARK);
     }
 
     /** What was written since the last call. */
     byte[] take() {
-        byte[] taken = Arrays.copyOf(bytes, size);
-        size = 0;
+        byte[] taken = getCopyOfBuffer();
+        clear();
         return taken;
     }
 }

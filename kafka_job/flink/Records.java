@@ -26,19 +26,19 @@ public class Records implements KafkaRecordDeserializationSchema {
     public void deserialize(ConsumerRecord record, Collector out) throws IOException {
         if (record.value() != null) {
             value.put((byte[]) record.value());
-            rest.mark();
+            rest.write(Pickle.MARK);
             rest.put((byte[]) record.key());
-            rest.mark();
+            rest.write(Pickle.MARK);
             for (Header header : record.headers().toArray()) {
-                rest.mark();
+                rest.write(Pickle.MARK);
                 rest.put(header.key());
                 rest.put(header.value());
-                rest.endTuple();
+                rest.write(Pickle.TUPLE);
             }
-            rest.endTuple();
+            rest.write(Pickle.TUPLE);
             rest.put(record.offset());
             rest.put(record.timestamp());
-            rest.endTuple();
+            rest.write(Pickle.TUPLE);
         }
         out.collect(Tuple3.of(Integer.valueOf(record.partition()), value.take(), rest.take()));
     }

@@ -171,8 +171,7 @@ def launch(has_python: bool) -> Jvm:
                 sys.exit(f"Flink's JVM {why}. Its log is in {log_file()}")
             time.sleep(0.02)
         port = int.from_bytes(port_file.read_bytes()[:4], "big")
-    logging.getLogger("py4j").addHandler(logging.NullHandler())  # what it logs comes as an exception as well
-    logging.getLogger("py4j").propagate = False
+    logging.getLogger("py4j").propagate = False  # what it logs comes as an exception as well
     os.environ[PORT] = str(port)
     try:
         get_gateway()

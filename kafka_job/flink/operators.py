@@ -4,8 +4,8 @@ The sources beside this file become a jar at the set-up, or when the first job s
 which it compiles SQL, Janino, which wants raw types; so no Java compiler is to be installed. The jar travels with the
 job, and a cluster needs nothing of this folder.
 
-Leans on: Janino; DataStream.transform; what is in Java behind PyFlink's streams, builders, strategies, data types and
-table environment; the 'raw' format of Flink SQL as a class; the planner's counter of steps.
+Leans on: Janino; DataStream.transform; DataOutputSerializer; what is in Java behind PyFlink's streams, builders,
+strategies, data types and table environment; the 'raw' format of Flink SQL as a class; the planner's counter of steps.
 """
 
 import atexit
@@ -65,11 +65,6 @@ def compiled() -> dict[str, bytes]:
     return dict(classes)
 
 
-def our_class(name: str) -> Any:
-    """One of our Java classes, see `jar_of_classes`."""
-    return java_class(f"kafka_job.{name}")
-
-
 def through_operator(
     stream: DataStream, class_name: str, *constants: Any, uid: str, output_type: TypeInformation | None = None
 ) -> DataStream:
@@ -83,7 +78,8 @@ def through_operator(
         before.getExecutionEnvironment(), before.getTransformation()
     )
     java_type = output_type.get_java_type_info() if output_type else before.getType()
-    after = unkeyed.transform(uid.replace("-", " "), java_type, our_class(class_name)(*map(in_java, constants)))
+    operator = java_class(f"kafka_job.{class_name}")(*map(in_java, constants))
+    after = unkeyed.transform(uid.replace("-", " "), java_type, operator)
     return DataStream(after.uid(uid).setParallelism(before.getParallelism()))
 
 
@@ -95,12 +91,8 @@ def in_java(constant: Any) -> Any:
 
 
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
-    """What one of our operators has sent to a side output."""
-    before = stream._j_data_stream
-    side = java_class("org.apache.flink.streaming.api.transformations.SideOutputTransformation")
-    data_stream = java_class("org.apache.flink.streaming.api.datastream.DataStream")
-    transformation = side(before.getTransformation(), tag.get_java_output_tag())
-    return DataStream(data_stream(before.getExecutionEnvironment(), transformation))
+    """What one of our operators has sent to a side output. PyFlink's own way hands it through Python once more."""
+    return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
 
 
 def keyed_by_first_field(rows: DataStream, key_type: TypeInformation, value_type: TypeInformation) -> KeyedStream:
@@ -132,12 +124,12 @@ def raw_values(name: str) -> DeserializationSchema:
 
 def pickled_records(source: kafka.KafkaSourceBuilder) -> None:
     """Let a source give records in pickled parts, see Records.java."""
-    source._j_builder.setDeserializer(our_class("Records")())
+    source._j_builder.setDeserializer(java_class("kafka_job.Records")())
 
 
 def rows_as_messages(sink: kafka.KafkaSinkBuilder, topic: str) -> None:
     """Let a sink write rows of key, value, names of headers and their values as records of a topic."""
-    sink._j_builder.setRecordSerializer(our_class("Messages")(topic))
+    sink._j_builder.setRecordSerializer(java_class("kafka_job.Messages")(topic))
 
 
 def max_ahead(watermarks: WatermarkStrategy, seconds: int) -> WatermarkStrategy:
@@ -146,15 +138,14 @@ def max_ahead(watermarks: WatermarkStrategy, seconds: int) -> WatermarkStrategy:
     Raises ValueError for a strategy with a timestamp assigner, which PyFlink would leave out.
     """
     if watermarks._timestamp_assigner:
-        raise ValueError(
-            "PyFlink leaves out with_timestamp_assigner at a source; see read_records for a time of your own"
-        )
-    return WatermarkStrategy(our_class("MaxAhead")(watermarks._j_watermark_strategy, seconds * 1000))
+        mend = "see read_records for a time of your own"
+        raise ValueError(f"PyFlink leaves out with_timestamp_assigner at a source; {mend}")
+    return WatermarkStrategy(java_class("kafka_job.MaxAhead")(watermarks._j_watermark_strategy, seconds * 1000))
 
 
 def watermarks_of_times_read(delay: int, idle_timeout: int) -> WatermarkStrategy:
     """Watermarks by the times that Python reads in records, less a delay, see EventTime.java; both in seconds."""
-    return WatermarkStrategy(our_class("EventTime$Watermarks")(delay * 1000, idle_timeout * 1000))
+    return WatermarkStrategy(java_class("kafka_job.EventTime$Watermarks")(delay * 1000, idle_timeout * 1000))
 
 
 def number_steps_anew(tables: StreamTableEnvironment) -> None:
@@ -164,11 +155,10 @@ def number_steps_anew(tables: StreamTableEnvironment) -> None:
     context.getMethod("resetIdCounter", None).invoke(None, None)
 
 
-def values_of_query(
-    tables: StreamTableEnvironment, sql: str, data_type: DataType, value_type: TypeInformation
-) -> DataStream:
-    """The results of a query with one column, as a stream of its values. PyFlink's own way makes rows of one field."""
+def query(tables: StreamTableEnvironment, sql: str, data_type: DataType) -> DataStream:
+    """The values of a query with one column, STRING or BIGINT. PyFlink's own way makes rows of one field of them."""
     stream = tables._j_tenv.toDataStream(tables.sql_query(sql)._j_table, _to_java_data_type(data_type))
     # The type of SQL says the same, but PyFlink would take the values for rows.
+    value_type = Types.STRING() if data_type == DataTypes.STRING() else Types.LONG()
     stream.getTransformation().setOutputType(value_type.get_java_type_info())
     return DataStream(stream)

@@ -11,7 +11,6 @@ import stat
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 from kafka_job.flink.connector import SHADED
 from kafka_job.terminal import say
@@ -176,8 +175,3 @@ def login_options(properties: Properties) -> dict[str, str]:
     login = properties.get("sasl.jaas.config", "")
     found = re.findall(r"""(\w+)=(["'])((?:(?!\2)[^\\]|\\.)*)\2""", login, re.DOTALL)
     return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, _, value in found}
-
-
-def set_properties(builder: Any, properties: Properties) -> None:
-    for name, value in properties.items():
-        builder.set_property(name, value)

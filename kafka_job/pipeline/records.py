@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from kafka_job.flink.operators import keyed_by_first_field, through_operator
+from kafka_job.flink.operators import keyed_by_first_field, pickled_records, through_operator, watermarks_of_times_read
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.parts import PART, Add, in_shards
 from kafka_job.pipeline.sessions import Joined
 from kafka_job.pipeline.sinks import Message, message, write_messages
 from kafka_job.pipeline.source import AHEAD, Plan
-from kafka_job.pipeline.steps import report
+from kafka_job.pipeline.steps import BATCH_BYTES, NULL_VALUES, report, report_nulls
 from kafka_job.pipeline.windows import Windows
 
 from pyflink.common import Row, Types
@@ -92,7 +92,12 @@ def read_records(
     """
     source = KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
     source.set_topics(options.topic).set_group_id(options.group_id)
-    batches = plan.read_records(environment, source, options.max_delay)
+    pickled_records(source)
+    records = plan.stream(environment, source, watermarks_of_times_read(options.max_delay, plan.idle_timeout))
+    constants = BATCH_BYTES, NULL_VALUES
+    batch = Types.PICKLED_BYTE_ARRAY()
+    batches = through_operator(records, "BatchRecords", *constants, uid="batch-records", output_type=batch)
+    report_nulls(batches)
     reader = ReadRecords(read, add, windows, options.max_ahead, with_metadata)
     key = Types.INT()
     parts = batches.process(reader, output_type=Types.ROW([key, PART])).name("read records").uid("read-records")

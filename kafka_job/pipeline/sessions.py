@@ -62,13 +62,12 @@ class Sessions(KeyedProcessFunction):
         self.sessions.update({key: intervals for key, intervals in sessions.items() if intervals})
 
     def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        closed, sessions, rows = timestamp - self.gap + 1, self.sessions.value() or {}, []
-        for key, intervals in list(sessions.items()):
+        closed, rows, still_open = timestamp - self.gap + 1, [], {}
+        for key, intervals in (self.sessions.value() or {}).items():
             for first, last, _, value in intervals:
                 if last <= closed:
                     rows += self.make_rows(TimeWindow(first, last + self.gap), {key: value})
-            sessions[key] = [one for one in intervals if one[1] > closed]
-            if not sessions[key]:
-                del sessions[key]
-        self.sessions.update(sessions)
+            if left := [one for one in intervals if one[1] > closed]:
+                still_open[key] = left
+        self.sessions.update(still_open)
         yield from given_out(rows, self.as_text)

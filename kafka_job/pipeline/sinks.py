@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from kafka_job.flink.operators import rows_as_messages
-from kafka_job.kafka.config import set_properties
 from kafka_job.pipeline.source import Plan
 
 from pyflink.common import Row, Types
@@ -18,7 +17,6 @@ MESSAGE = Types.ROW([BYTES, BYTES, Types.OBJECT_ARRAY(Types.STRING()), Types.OBJ
 # After so long a broker aborts a transaction by itself. A run that goes on later than this may find that what it should
 # commit is gone. Flink's default, an hour, is more than brokers allow by default: transaction.max.timeout.ms.
 TRANSACTION_TIMEOUT = 15 * 60 * 1000  # milliseconds
-
 
 # A plain tuple: between steps PyFlink pickles by the name of a class, and workers have classes of ours by another way.
 Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]], int | None]
@@ -62,7 +60,8 @@ def write_messages(
         sink.set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE).set_transactional_id_prefix(transactional_ids)
     else:  # a checkpoint waits until the broker has all of them
         sink.set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
-    set_properties(sink, properties | plan.broker.properties)
+    for name, value in (properties | plan.broker.properties).items():
+        sink.set_property(name, value)
     rows = messages.map(to_row, output_type=MESSAGE).name("messages").uid(f"{uid}-messages")
     rows.sink_to(sink.build()).name(f"write to topic {topic}").uid(uid)
 

@@ -3,18 +3,10 @@
 from dataclasses import dataclass
 
 from kafka_job.flink.connector import without_gaps
-from kafka_job.flink.operators import (
-    max_ahead,
-    pickled_records,
-    raw_values,
-    side_output,
-    through_operator,
-    watermarks_of_times_read,
-)
+from kafka_job.flink.operators import max_ahead, raw_values, side_output, through_operator
 from kafka_job.kafka.broker import Broker, Offsets
-from kafka_job.kafka.config import set_properties
 from kafka_job.options import JobOptions
-from kafka_job.pipeline.steps import BATCH_BYTES, NULL_VALUES, report, report_nulls
+from kafka_job.pipeline.steps import report
 
 from pyflink.common import Duration, Types, WatermarkStrategy
 from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
@@ -48,26 +40,15 @@ class Plan:
         """
         source.set_value_only_deserializer(raw_values("line"))
         guarded = max_ahead(watermarks, self.max_ahead)
-        lines = self._stream(environment, source, guarded)
+        lines = self.stream(environment, source, guarded)
         kept = through_operator(lines, "MaxAhead$Filter", guarded, TOO_FAR_AHEAD, uid="leave-out-too-far-ahead")
         report(side_output(kept, TOO_FAR_AHEAD), "tooFarAhead", f"Records {AHEAD}, not counted", at_once=True)
         return kept
 
-    def read_records(
-        self, environment: StreamExecutionEnvironment, source: kafka.KafkaSourceBuilder, delay: int
-    ) -> DataStream:
-        """Batches of records, see BatchRecords.java; watermarks by the times that are read there, less `delay` s."""
-        pickled_records(source)
-        records = self._stream(environment, source, watermarks_of_times_read(delay, self.idle_timeout))
-        constants = BATCH_BYTES, NULL_VALUES
-        pickled = Types.PICKLED_BYTE_ARRAY()
-        batches = through_operator(records, "BatchRecords", *constants, uid="batch-records", output_type=pickled)
-        report_nulls(batches)
-        return batches
-
-    def _stream(
+    def stream(
         self, environment: StreamExecutionEnvironment, source: kafka.KafkaSourceBuilder, watermarks: WatermarkStrategy
     ) -> DataStream:
+        """What `source` gives, with brokers, topic, group and deserializer; the rest comes from the plan."""
         self._configure(source)
         if self.idle_timeout:
             watermarks = watermarks.with_idleness(Duration.of_seconds(self.idle_timeout))
@@ -85,7 +66,7 @@ class Plan:
         source.set_property("isolation.level", "read_committed")
         if "client.id" in self.broker.properties:  # Flink's clients need names of their own, which begin with this one
             source.set_property("client.id.prefix", self.broker.properties["client.id"])
-        set_properties(source, self.broker.properties)
+        source.set_properties(self.broker.properties)
         source.set_starting_offsets(self._initializer(self.start))
         if self.end is not None:
             # Both stop before `end`. With set_unbounded Flink goes on after that, until the job is stopped.

@@ -6,12 +6,11 @@ A Python function is not told when a checkpoint begins, or the job ends, so what
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from kafka_job.flink.operators import keyed_as_before, number_steps_anew, side_output, through_operator, values_of_query
+from kafka_job.flink.operators import keyed_as_before, number_steps_anew, side_output, through_operator
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
-from pyflink.table.types import DataType
 
 BATCH_BYTES = 8_000_000  # at most so many wait for the end of their window, or for a checkpoint
 NULL_VALUES = OutputTag("nullValues", Types.LONG())
@@ -82,8 +81,3 @@ def tables_with_lines(environment: StreamExecutionEnvironment, lines: DataStream
     # SQL has the watermark in its state, but a drain while the source is idle would not close its windows.
     tables.create_temporary_view("lines", tables.from_data_stream(keep_watermark(lines), schema))
     return tables
-
-
-def query(tables: StreamTableEnvironment, sql: str, data_type: DataType) -> DataStream:
-    """The results of a query with one column, STRING or BIGINT, as a stream of its values."""
-    return values_of_query(tables, sql, data_type, Types.STRING() if data_type == DataTypes.STRING() else Types.LONG())

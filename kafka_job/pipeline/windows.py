@@ -71,13 +71,7 @@ def count_values(
 
 
 def aggregate(
-    parts: KeyedStream,
-    windows: Windows,
-    add: Add,
-    make_rows: Rows,
-    *,
-    things: str = "words",
-    as_text: bool = True,
+    parts: KeyedStream, windows: Windows, add: Add, make_rows: Rows, *, things: str = "words", as_text: bool = True
 ) -> DataStream:
     """Add up the values of each key in each window; what comes out when the watermark closes it.
 
@@ -99,9 +93,7 @@ def aggregate(
     windowed = keyed.window(windows.assigner).side_output_late_data(LATE)
     uid = f"count-in-{windows.shards}-shards"  # with another number, old state would have keys in the wrong shards
     rows = windowed.reduce(
-        lambda left, right: joined(left, right, add),
-        MakeRows(make_rows, as_text),
-        output_type=output_type,
+        lambda left, right: joined(left, right, add), MakeRows(make_rows, as_text), output_type=output_type
     )
     rows.name(f"count per {windows.text}").uid(uid)
     report_late(rows, LATE, lambda part: part[1][0], things)
