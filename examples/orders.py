@@ -45,6 +45,7 @@ from pyflink.datastream.window import TimeWindow
 
 ORDER = JsonFields(customer=str, amount=float, ts=datetime)
 Sum = tuple[int, int, int]  # number of orders, their sum and the greatest amount in cents: whole numbers are exact
+MOST = 10**9  # an amount; of larger ones the sums would not be exact in JSON, which has floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ def read(value: bytes) -> tuple[int, str, Sum]:
     """The time of an order, its customer, and what is to be added up; raises ValueError where it is none."""
     order = ORDER(value)
     customer, cents = order.customer, round(order.amount * 100)
+    if abs(order.amount) > MOST:
+        raise ValueError(f"an amount of more than {MOST:,}")
     if "\t" in customer or "\n" in customer or "\r" in customer:
         raise ValueError("a customer with a tab or a line end, which would break a row")
     return milliseconds(order.ts), customer, (1, cents, cents)

@@ -311,6 +311,14 @@ def test_checkpoints_on_kubernetes_need_a_place() -> None:
         cluster_run.place_for_checkpoints(APPLICATION | {"kubernetes.cluster-id": "word-count"})
 
 
+def test_a_cluster_behind_a_forwarded_port_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machines do not see a folder of this one."""
+    config = [{"key": "jobmanager.rpc.address", "value": "jobmanager"}]
+    monkeypatch.setattr(cluster_run, "get_json", lambda url: config)
+    with pytest.raises(SystemExit, match=r"^The cluster at jobmanager keeps checkpoints in memory, .*; name a folder"):
+        cluster_run.place_for_checkpoints({"execution.target": "remote", "rest.address": "localhost"})
+
+
 def test_job_manager_is_killed(application: Application, words: Input) -> None:
     """One that takes over goes on where the other was: before its first checkpoint, that is where the job began.
 

@@ -1,5 +1,6 @@
 """The pure functions of the job and of its tools, and what the job says where its set-up is wrong."""
 
+import operator
 import os
 import pickle
 import pwd
@@ -12,8 +13,9 @@ from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
-from kafka_job import JobOptions, utc
+from kafka_job import JobOptions, aggregate, count_rows, sliding, tumbling, utc
 from kafka_job.execution import entry
 from kafka_job.flink import connector, gateway
 from kafka_job.pipeline import parts as of_parts
@@ -74,6 +76,24 @@ def test_a_word_has_the_same_shard_in_every_process() -> None:
     """Python's own hash of a string differs from process to process."""
     [(shard, _)] = word_count.in_shards(Counter(["hello"]))
     assert shard == 6
+
+
+NUMBERS = st.one_of(st.integers(), st.floats(), st.booleans(), st.integers(-3, 3).map(float))
+
+
+@given(st.lists(NUMBERS | st.tuples(NUMBERS, st.text(max_size=2)), max_size=50))
+def test_equal_keys_have_the_same_shard(keys: list[Any]) -> None:
+    """JSON has 7 and 7.0 for one number, and Python's dictionaries take them for the same key."""
+    shards: dict[Any, int] = {}
+    for key in keys:
+        assert shards.setdefault(key, of_parts.shard_of(key, 128)) == of_parts.shard_of(key, 128)
+
+
+def test_windows_that_would_count_wrongly() -> None:
+    with pytest.raises(ValueError, match=r"^sliding windows of 10 s every 3 s: the length is not a multiple"):
+        sliding(10, 3)
+    with pytest.raises(ValueError, match=r"^The records were batched for other windows, of 60 s"):
+        aggregate(Mock(slice=60_000), tumbling(30), operator.add, count_rows)
 
 
 def test_a_hot_word_is_cheap() -> None:

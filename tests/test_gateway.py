@@ -1,6 +1,9 @@
 """How Flink's JVM is started: what of the user's environment has a say, and what has none."""
 
+import os
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 from kafka_job.flink import gateway
 
@@ -36,6 +39,34 @@ def test_the_log_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FLINK_IDENT_STRING", "somebody")
     assert gateway.log_file().startswith("/logs/flink-somebody-python-")
     assert f"-Dlog.file={gateway.log_file()}" in gateway.command("/java")
+
+
+def test_rows_wait_for_who_reads_them() -> None:
+    """Somebody looks at them with `less`, or has pressed Ctrl-S: the end of the job waits as long."""
+    read, write = os.pipe()
+    reads_on, handed_on, goes_on = threading.Event(), [], threading.Event()
+
+    def hand_on(lines: bytes) -> None:
+        reads_on.wait()
+        handed_on.append(lines)
+
+    output = gateway.Output(os.fdopen(read, "rb"), hand_on)
+
+    def println(mark: str) -> None:
+        os.write(write, f"a row\n{mark}\n".encode())
+
+    def wait() -> None:
+        output.wait(SimpleNamespace(println=println))
+        goes_on.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert not goes_on.wait(0.2)
+    reads_on.set()
+    waiting.join(10)
+    assert goes_on.is_set()
+    assert b"".join(handed_on) == b"a row\n"
+    os.close(write)
 
 
 def test_a_process_runs_functions_in_one_mode(monkeypatch: pytest.MonkeyPatch) -> None:

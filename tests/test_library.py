@@ -75,6 +75,7 @@ def make_checkpoint(folder: Path, number: int) -> Path:
     [
         ({}, {"bounded": True}, "--bounded keeps no state when it ends on a cluster"),
         ({"execution.state-recovery.path": "/sp"}, {}, "-s /sp names where to go on from"),
+        ({"execution.savepoint.path": "/sp"}, {}, "-s /sp names where to go on from"),
         (
             {"execution.target": "embedded", "high-availability.type": "kubernetes"},
             {},

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,24 @@ def test_files_appear_while_the_job_runs(
     topic.produce(closing)
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records), "the rows of the third window")
     assert job.process.poll() is None, "the job has ended by itself"
+
+
+def test_a_partition_with_a_wrong_clock_holds_nothing_back(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """All of its records are further ahead than --max-ahead, and they come all the time."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(lines("closed"))
+    topic.produce(lines("open", start=START + 10_000))
+    job = start_job(*topic.arguments(), "--output", str(tmp_path / "out"), "--idle-timeout", "2", "--max-ahead", "60")
+
+    def first_row() -> bool:
+        topic.produce([Record(b"ahead", int(time.time() * 1000) + 1_000_000, 1)])
+        return read_files(tmp_path / "out") == expected_counts(records)
+
+    job.until(first_row, "the row of the closed window")
+    job.process.send_signal(signal.SIGINT)
+    assert job.wait().code == 0
 
 
 def test_out_of_order_within_max_delay_is_counted(

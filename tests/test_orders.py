@@ -1,5 +1,6 @@
 """`examples/orders.py`: its sums are compared with an independent count, by the own time of the orders."""
 
+import contextlib
 import json
 import pickle
 import random
@@ -18,6 +19,7 @@ from kafka_job.pipeline.windows import session, sliding, tumbling
 
 import cloudpickle
 import pytest
+from kafka import KafkaProducer
 from pyflink.common import Row
 
 from conftest import Job, Topic
@@ -48,6 +50,7 @@ REJECTED = [
     b'{"customer": "a", "amount": NaN, "ts": "2026-11-22T14:00:03Z"}',
     b'{"customer": "a", "amount": 1e999, "ts": "2026-11-22T14:00:03Z"}',
     b'{"customer": "a", "amount": 1e308, "ts": "2026-11-22T14:00:03Z"}',
+    b'{"customer": "a", "amount": -1000000001, "ts": "2026-11-22T14:00:03Z"}',
     b'{"customer": "a", "amount": 1, "ts": "yesterday"}',
     b'{"customer": "a", "amount": 1, "ts": 1763820003}',
     b'{"customer": "a", "amount": 1, "ts": "2026-11-22T14:00:03"}',  # of which zone?
@@ -143,7 +146,7 @@ def read_batch(reader: records.ReadRecords, values: list[bytes], partition: int 
 
 
 def test_no_order_is_lost() -> None:
-    good = random_orders(1, 2_000)
+    good = random_orders(1, 80 * len(REJECTED))
     values = [record.value for record in good]
     mixed = [value for pair in zip(values, REJECTED * 80, strict=True) for value in pair]
     reader = records.ReadRecords(orders.read, orders.add, tumbling(60), 3600, with_metadata=False)
@@ -324,6 +327,29 @@ def test_sums_to_a_topic(new_topic: Callable[..., Topic], start_job: Callable[..
     assert found == {
         row: (number, int(100 * total), int(100 * most)) for row, (number, total, most) in expected.items()
     }
+
+
+def test_sums_of_a_day_that_is_not_over(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Their window ends hours ahead, and brokers refuse timestamps of the future. And a record that was compressed on
+    its way is no larger on its way to the rejected ones.
+    """
+    small = {"max.message.bytes": "50000"}
+    topic, side, to_topic = new_topic(**small), new_topic(**small), new_topic()
+    now = int(time.time() * 1000)
+    topic.produce([order("a", 1, now), order("a", 2, now + 1_000)])
+    with contextlib.closing(
+        KafkaProducer(bootstrap_servers=topic.bootstrap_servers, compression_type="gzip")
+    ) as sender:
+        sender.send(topic.name, b"no order" * 20_000).get(30)
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--to-topic", to_topic.name]
+    ended = start_job(*arguments, "--window", str(50 * 365 * 86_400), "--bounded", script=ORDERS).wait()
+    assert ended.code == 0, ended.stderr
+    [record] = to_topic.records()
+    assert json.loads(record.value)["total"] == 3
+    assert now < record.timestamp <= time.time() * 1000
+    assert [rejected.value for rejected in side.records()] == [b"no order" * 20_000]
 
 
 def test_sliding_windows_and_late_for_some(

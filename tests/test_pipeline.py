@@ -139,6 +139,13 @@ def test_names_and_uids(environment: StreamExecutionEnvironment) -> None:
     }
 
 
+def test_the_longest_window_is_drawn(environment: StreamExecutionEnvironment) -> None:
+    """Its milliseconds are more than an int of Java holds."""
+    plan = Plan(Broker("localhost:1"), "input", start={0: 0})
+    word_count.build(environment, word_count.Options(window=10**10), plan)
+    assert environment._generate_stream_graph(clear_transformations=True).getStreamNodes().size() > 5
+
+
 @pytest.mark.parametrize("script", sorted({script.stem for script in (ROOT / "examples").glob("*.py")} - {"literal"}))
 def test_every_operator_has_a_name_and_a_uid(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples")

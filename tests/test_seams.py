@@ -228,7 +228,14 @@ def test_flink_knows_each_setting() -> None:
             options = [name for name in opened.namelist() if re.search(r"/flink/.*Options(Internal)?\.class$", name)]
             known += b"".join(map(opened.read, options))
     recovery = {"execution.state-recovery.ignore-unclaimed-state", "execution.state-recovery.claim-mode"}
-    clusters = {cluster.INTERVAL, cluster.DIRECTORY, cluster.RETENTION, cluster.SAVEPOINT, "execution.target"}
+    clusters = {
+        cluster.INTERVAL,
+        cluster.DIRECTORY,
+        cluster.RETENTION,
+        cluster.SAVEPOINT,
+        cluster.OLD_SAVEPOINT,
+        "execution.target",
+    }
     ours = {*local.SETTINGS, *job.RESTARTS, *entry.SETTINGS, *entry.PROCESS_MODE, *checkpoint_settings(Path("/"))}
     assert [key for key in sorted(ours | recovery | clusters) if key.encode() not in known] == []
 
@@ -247,6 +254,10 @@ def test_mini_cluster_behind_a_client(client: JobClient) -> None:
     assert running.mini_cluster(client).getClass().getName() == "org.apache.flink.runtime.minicluster.MiniCluster"
     assert get_json(f"{running.rest_address(client)}/jobs")["jobs"][0]["id"] == str(client.get_job_id())
     assert not running.has_ended(client)
+    waiting = private(client._j_job_client, "jobResultFuture").getNumberOfDependents
+    before = waiting()
+    assert not any(running.has_ended(client) for _ in range(10))
+    assert waiting() == before, "each question is kept until the job ends"
 
 
 def test_stop_with_savepoint_takes_three_arguments() -> None:

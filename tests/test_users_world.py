@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +183,16 @@ def test_a_full_disk_is_said(
     assert "\nFlink tries again (newest checkpoint: " in job.stderr.read_text("utf-8")
 
 
+def test_a_disk_that_is_full_at_the_start(bootstrap_servers: str, tmp_path: Path) -> None:
+    """In a process of its own, for its disk."""
+    fill = 'dd if=/dev/zero of="$0"/filler bs=4k status=none 2> /dev/null; exec "$@"'
+    through = [*with_disk(tmp_path, "size=100k"), "sh", "-c", fill, tmp_path]
+    command = [sys.executable, SCRIPT, "--bootstrap-servers", bootstrap_servers, "--output", tmp_path]
+    ended = subprocess.run([*through, *command], capture_output=True, text=True, timeout=60)
+    mend = "choose another folder: --output PATH"
+    assert (ended.returncode, ended.stderr) == (1, f"Cannot write to {tmp_path}: No space left on device; {mend}\n")
+
+
 def test_what_is_wrong_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.state_of(tmp_path / "gone") == f" ({tmp_path / 'gone'}: No such file or directory)"
     monkeypatch.setattr(watch, "LITTLE", 2**60)
@@ -334,6 +345,13 @@ def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     watched.had_task_manager = True
     with pytest.raises(SystemExit, match=r"^The part of Flink that runs the job has ended\. All"):
         watched.look()
+
+
+def test_what_a_function_prints_is_no_row(tmp_path: Path) -> None:
+    """Where rows go to files, they are not lost with a stdout that is full."""
+    jvm = SimpleNamespace(stdout=SimpleNamespace(failure=OSError(28, "No space left on device")))
+    for options, lost in ((JobOptions(), True), (JobOptions(output="/out"), False)):
+        assert watch.Watch(None, jvm, tmp_path, SimpleNamespace(options=options), None).rows_are_lost() == lost
 
 
 def test_a_topic_that_goes_and_comes_back_is_said_once(

@@ -23,6 +23,7 @@ DIRECTORY = "execution.checkpointing.dir"
 OLD_DIRECTORY = "state.checkpoints.dir"  # its name before Flink 1.20, which is still valid
 RETENTION = "execution.checkpointing.externalized-checkpoint-retention"
 SAVEPOINT = "execution.state-recovery.path"  # of 'flink run -s'
+OLD_SAVEPOINT = "execution.savepoint.path"  # its name before Flink 1.20, which the Kubernetes operator still writes
 LAST_STATE = "KUBERNETES_OPERATOR_LAST_STATE"  # the Kubernetes operator's word for it, where Flink knows the checkpoint
 # A bounded job has an end, for which somebody may wait: a minute of tries.
 FEWER_RESTARTS = {"restart-strategy.exponential-delay.attempts-before-reset-backoff": "10"}
@@ -66,7 +67,7 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
 
 def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitStack) -> tuple[Plan, Recovery]:
     """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it."""
-    options, savepoint = job.options, configuration.get(SAVEPOINT)
+    options, savepoint = job.options, savepoint_in(configuration)
     check_cluster(configuration)
     if options.checkpoint_dir:
         refuse_beside_folder(job, configuration)
@@ -81,6 +82,11 @@ def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitSta
     else:
         plan, recovery = make_plan(options, job.broker, topic, None, by_flink=True), Recovery()
     return plan, replace(recovery, settings={**recovery.settings, **place})
+
+
+def savepoint_in(configuration: Mapping[str, str]) -> str | None:
+    """What Flink is told to go on from."""
+    return configuration.get(SAVEPOINT, configuration.get(OLD_SAVEPOINT))
 
 
 def rest_api(configuration: Mapping[str, str]) -> str | None:
@@ -117,8 +123,8 @@ def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
     high_availability = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
     if in_application_mode(configuration) and high_availability.upper() != "NONE":
         sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
-    if SAVEPOINT in configuration:
-        sys.exit(f"-s {configuration[SAVEPOINT]} names where to go on from, {WITHOUT_FOLDER}")
+    if savepoint := savepoint_in(configuration):
+        sys.exit(f"-s {savepoint} names where to go on from, {WITHOUT_FOLDER}")
     if job.options.bounded:
         sys.exit(f"--bounded keeps no state when it ends on a cluster, {WITHOUT_FOLDER}")
 
@@ -155,7 +161,9 @@ def place_for_checkpoints(configuration: Mapping[str, str]) -> dict[str, str]:
     if where := rest_api(configuration):
         with contextlib.suppress(OSError):  # it has just ended: Flink says so when the job is submitted
             found = get_json(f"http://{where}/jobmanager/config")
-            configured = {setting["key"]: setting["value"] for setting in found} | configuration
+            of_cluster = {setting["key"]: setting["value"] for setting in found}
+            configured = of_cluster | configuration
+            address = of_cluster.get("jobmanager.rpc.address", address)  # ours may be that of a port that is forwarded
     if {DIRECTORY, OLD_DIRECTORY} & configured.keys():
         # By default Flink deletes the last checkpoint of a job that has failed for good, or was cancelled.
         return {RETENTION: configured.get(RETENTION, "RETAIN_ON_CANCELLATION")}  # Flink looks for it in the job's own

@@ -112,7 +112,8 @@ def check_folders(options: JobOptions, on_cluster: bool) -> None:
         folder = Path(name.removeprefix("file://"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(4096))  # a full disk takes the file, but nothing in it
         except OSError as error:
             sys.exit(f"Cannot write to {folder}: {error.strerror}; choose another folder: {option} PATH")
 

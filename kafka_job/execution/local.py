@@ -28,6 +28,8 @@ from pyflink.common import JobClient
 SETTINGS = {
     "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
+    # What fails a minute after the last time is a broker that is away, for which Kafka's client waits so long: go on.
+    "restart-strategy.exponential-delay.reset-backoff-threshold": "50 s",
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
     # All that Flink listens on is for this machine only.
     "rest.bind-address": "localhost",
@@ -121,7 +123,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
             with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
                 flink.crash(running)
                 jvm.wait_for_output()
-        if jvm.stdout.failure and not recovery.checkpoint:  # all is over, and not all is printed: begin anew
+        if watch.rows_are_lost() and not recovery.checkpoint:  # all is over, and not all is printed: begin anew
             shutil.rmtree(savepoint.removeprefix("file:"))
             record_start(folder, plan.start, None)
             commit(job, plan.start)

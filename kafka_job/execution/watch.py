@@ -59,8 +59,12 @@ class Watch:
 
     def check_stdout(self) -> None:
         """Exit with one sentence where rows could not be printed."""
-        if self.jvm.stdout.failure:
+        if self.rows_are_lost():
             sys.exit(stdout_is_gone(self.jvm.stdout.failure))
+
+    def rows_are_lost(self) -> bool:
+        """Whether rows could not be printed; what a function prints is no row."""
+        return bool(self.jvm.stdout.failure and not self.job.options.rows_go_to())
 
     def note(self, checkpoint: str) -> None:
         """Note that there was a checkpoint: a next run that finds none must not begin anew."""

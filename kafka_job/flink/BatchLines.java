@@ -30,7 +30,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     private transient CharsetDecoder decoder;
     private transient int size; // bytes
 
-    public BatchLines(int window, int limit, OutputTag nullValues, OutputTag invalidLines) {
+    public BatchLines(long window, int limit, OutputTag nullValues, OutputTag invalidLines) {
         this.window = window;
         this.limit = limit;
         this.nullValues = nullValues;

@@ -95,7 +95,7 @@ public class EventTime extends AbstractStreamOperator implements OneInputStreamO
                     read = found[1];
                     since = 0;
                 }
-                if (idleTimeout > 0 && since != 0 && System.nanoTime() - since > idleTimeout * 1000000) {
+                if (idleTimeout > 0 && since != 0 && (System.nanoTime() - since) / 1000000 > idleTimeout) {
                     output.markIdle();
                 } else if (found != null) {
                     output.emitWatermark(new Watermark(found[0] - delay - 1));

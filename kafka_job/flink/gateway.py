@@ -54,7 +54,7 @@ JAVA_OPTIONS = (
     *("-Xlog:cds=off", "-Xlog:cds+dynamic=off"),
 )
 NO_EXECUTION = getattr(os, "ST_NOEXEC", 0)  # macOS has no such flag
-OUTPUT_TIMEOUT = 10.0  # seconds for what was printed to come through
+STDERR_TIMEOUT = 10.0  # seconds for what was said there to come through
 
 
 def under_flink_run() -> bool:
@@ -91,13 +91,13 @@ class Output:
         except OSError as error:
             self.failure, self.hand_on = error, lambda lines: None
 
-    def wait(self, java_stream: JavaObject) -> None:
+    def wait(self, java_stream: JavaObject, timeout: float | None = None) -> None:
         """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
         self.marked.clear()
         mark = os.urandom(16).hex()
         self.mark = f"{mark}\n".encode()
         java_stream.println(mark)
-        self.marked.wait(OUTPUT_TIMEOUT)
+        self.marked.wait(timeout)
 
 
 def to_stdout(lines: bytes) -> None:
@@ -135,8 +135,8 @@ class Jvm:
     def wait_for_output(self) -> None:
         """Wait until all that it has printed is handed on."""
         system = java_class("java.lang.System")
-        self.stdout.wait(system.out)
-        self.stderr.wait(system.err)
+        self.stdout.wait(system.out)  # however slowly somebody reads there: rows that were lost would count as written
+        self.stderr.wait(system.err, STDERR_TIMEOUT)
 
 
 started: Jvm | None = None

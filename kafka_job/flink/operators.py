@@ -21,7 +21,7 @@ from typing import Any
 
 from kafka_job.flink.connector import connector_jars, java_class
 
-from pyflink.common import TypeInformation, Types, WatermarkStrategy
+from pyflink.common import Duration, TypeInformation, Types, WatermarkStrategy
 from pyflink.common.serialization import DeserializationSchema
 from pyflink.datastream import DataStream, KeyedStream, OutputTag
 from pyflink.datastream.connectors import kafka
@@ -132,7 +132,7 @@ def rows_as_messages(sink: kafka.KafkaSinkBuilder, topic: str) -> None:
     sink._j_builder.setRecordSerializer(java_class("kafka_job.Messages")(topic))
 
 
-def max_ahead(watermarks: WatermarkStrategy, seconds: int) -> WatermarkStrategy:
+def max_ahead(watermarks: WatermarkStrategy, seconds: int, idle_timeout: int) -> WatermarkStrategy:
     """The same watermarks, which no record moves that is so much ahead of the wall clock; 0: no limit.
 
     Raises ValueError for a strategy with a timestamp assigner, which PyFlink would leave out.
@@ -140,12 +140,19 @@ def max_ahead(watermarks: WatermarkStrategy, seconds: int) -> WatermarkStrategy:
     if watermarks._timestamp_assigner:
         mend = "see read_records for a time of your own"
         raise ValueError(f"PyFlink leaves out with_timestamp_assigner at a source; {mend}")
-    return WatermarkStrategy(java_class("kafka_job.MaxAhead")(watermarks._j_watermark_strategy, seconds * 1000))
+    guarded = with_idleness(watermarks, idle_timeout)._j_watermark_strategy
+    return WatermarkStrategy(java_class("kafka_job.MaxAhead")(guarded, seconds * 1000))
 
 
 def watermarks_of_times_read(delay: int, idle_timeout: int) -> WatermarkStrategy:
     """Watermarks by the times that Python reads in records, less a delay, see EventTime.java; both in seconds."""
-    return WatermarkStrategy(java_class("kafka_job.EventTime$Watermarks")(delay * 1000, idle_timeout * 1000))
+    watermarks = java_class("kafka_job.EventTime$Watermarks")(delay * 1000, idle_timeout * 1000)
+    return with_idleness(WatermarkStrategy(watermarks), idle_timeout)
+
+
+def with_idleness(watermarks: WatermarkStrategy, idle_timeout: int) -> WatermarkStrategy:
+    """The strategy, where a partition without records is idle after some seconds; 0: never."""
+    return watermarks.with_idleness(Duration.of_seconds(idle_timeout)) if idle_timeout else watermarks
 
 
 def number_steps_anew(tables: StreamTableEnvironment) -> None:

@@ -6,6 +6,7 @@ frames those of Python, as pemja writes them in thread mode, or a traceback, as 
 """
 
 import contextlib
+import functools
 import json
 import re
 import sys
@@ -23,6 +24,7 @@ from kafka_job.terminal import say
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
+from pyflink.common.completable_future import CompletableFuture
 
 CLOSE_TIMEOUT = 30  # seconds
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
@@ -54,12 +56,17 @@ def job_url(running: JobClient) -> str:
     return f"{rest_address(running)}/jobs/{running.get_job_id()}"
 
 
+@functools.lru_cache(maxsize=1)
+def end_of(running: JobClient) -> CompletableFuture:
+    """The end of a job. Asked for once: of each time Java keeps something until the job ends, which may be weeks."""
+    return running.get_job_execution_result()
+
+
 def has_ended(running: JobClient) -> bool:
     """Whether a job has ended; raises Py4JJavaError: it has failed."""
-    end = running.get_job_execution_result()
-    if not end.done():
+    if not end_of(running).done():
         return False
-    end.result()
+    end_of(running).result()
     return True
 
 
@@ -113,8 +120,11 @@ def stop_with_savepoint(
                 say(f"Stopping: open windows are still being written; {keys} ends this at once.")
                 said = time.monotonic()
             time.sleep(0.02)
-        if not stopped.isCompletedExceptionally():
+        try:
             return stopped.get()
+        except Py4JJavaError as error:
+            if "StopWithSavepointStoppingException" in str(error):  # Flink would go on from an older checkpoint
+                sys.exit("The stop has failed when all was in its savepoint; the same command goes on from there")
         if has_ended(running):
             sys.exit(STOPPED_BY_OTHERS)
         time.sleep(0.1)  # not all of the job's tasks run yet

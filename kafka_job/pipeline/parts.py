@@ -20,7 +20,14 @@ Rows = Callable[[TimeWindow, Mapping[Any, Any]], Iterable[Any]]
 
 def shard_of(key: Any, shards: int) -> int:
     """The shard that a key always belongs to; not by hash(key), which differs from process to process."""
-    return crc32((key if isinstance(key, str) else repr(key)).encode(errors="surrogatepass")) % shards
+    return crc32((key if isinstance(key, str) else repr(whole(key))).encode(errors="surrogatepass")) % shards
+
+
+def whole(key: Any) -> Any:
+    """The key as equal ones are written alike: 7.0 is 7, and True is 1."""
+    if isinstance(key, tuple):
+        return tuple(map(whole, key))
+    return int(key) if isinstance(key, (bool, float)) and key % 1 == 0 else key
 
 
 def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int, time: int = 0) -> Iterator[Part]:

@@ -102,7 +102,9 @@ def read_records(
     key = Types.INT()
     parts = batches.process(reader, output_type=Types.ROW([key, PART])).name("read records").uid("read-records")
     timed = through_operator(parts, "EventTime", uid="event-time")
-    return keyed_by_first_field(timed, key, PART), parts.get_side_output(REJECTED).name("rejected").uid("rejected")
+    keyed = keyed_by_first_field(timed, key, PART)
+    keyed.slice = windows.slice
+    return keyed, parts.get_side_output(REJECTED).name("rejected").uid("rejected")
 
 
 class ReadRecords(ProcessFunction):

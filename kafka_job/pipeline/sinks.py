@@ -59,6 +59,7 @@ def write_messages(
         properties["transaction.timeout.ms"] = str(TRANSACTION_TIMEOUT)
         sink.set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE).set_transactional_id_prefix(transactional_ids)
     else:  # a checkpoint waits until the broker has all of them
+        properties["compression.type"] = "gzip"  # what came compressed may be too large for its topic else
         sink.set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
     for name, value in (properties | plan.broker.properties).items():
         sink.set_property(name, value)

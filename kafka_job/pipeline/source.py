@@ -39,7 +39,8 @@ class Plan:
         `source`: with brokers, topic and group; the rest comes from the plan. `watermarks`: those of one partition.
         """
         source.set_value_only_deserializer(raw_values("line"))
-        guarded = max_ahead(watermarks, self.max_ahead)
+        # A partition with such records alone is idle, too; else it would hold all windows back.
+        guarded = max_ahead(watermarks, self.max_ahead, self.idle_timeout)
         lines = self.stream(environment, source, guarded)
         kept = through_operator(lines, "MaxAhead$Filter", guarded, TOO_FAR_AHEAD, uid="leave-out-too-far-ahead")
         report(side_output(kept, TOO_FAR_AHEAD), "tooFarAhead", f"Records {AHEAD}, not counted", at_once=True)
@@ -50,8 +51,6 @@ class Plan:
     ) -> DataStream:
         """What `source` gives, with brokers, topic, group and deserializer; the rest comes from the plan."""
         self._configure(source)
-        if self.idle_timeout:
-            watermarks = watermarks.with_idleness(Duration.of_seconds(self.idle_timeout))
         stream = environment.from_source(without_gaps(source.build()), watermarks, f"Kafka topic {self.topic}")
         return stream.uid(self.source_uid)
 

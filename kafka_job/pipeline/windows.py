@@ -36,7 +36,9 @@ def tumbling(seconds: int, shards: int = SHARDS) -> Windows:
 
 
 def sliding(seconds: int, slide: int) -> Windows:
-    """Windows of which one begins every `slide` seconds. `seconds`: a multiple of it."""
+    """Windows of which one begins every `slide` seconds. `seconds`: a multiple of it; raises ValueError for another."""
+    if seconds % slide:
+        raise ValueError(f"sliding windows of {seconds} s every {slide} s: the length is not a multiple of the slide")
     windows = SlidingEventTimeWindows.of(Time.seconds(seconds), Time.seconds(slide))
     text = f"window of {seconds} s, every {slide} s"
     return Windows(text, windows, slide * 1000, overlap=(seconds - slide) * 1000)
@@ -67,7 +69,9 @@ def count_values(
         return in_shards(counts, counts, shards)
 
     parts = batches.flat_map(count, output_type=PART).name("count in batch").uid("count-by-shard")
-    return parts.key_by(lambda part: part[0], key_type=Types.INT())
+    keyed = parts.key_by(lambda part: part[0], key_type=Types.INT())
+    keyed.slice = batches.slice
+    return keyed
 
 
 def aggregate(
@@ -83,6 +87,8 @@ def aggregate(
         things: in one word, what is counted where it is late.
         as_text: rows are texts, and those of a call become one; else each is an object, as a `message`.
     """
+    if parts.slice != windows.slice:  # records would count in windows that are not theirs
+        raise ValueError(f"The records were batched for other windows, of {parts.slice / 1000:g} s; see Windows.slice")
     keyed = keep_watermark(parts)
     output_type = Types.STRING() if as_text else Types.PICKLED_BYTE_ARRAY()
     if windows.gap:

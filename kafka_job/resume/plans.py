@@ -106,9 +106,10 @@ def check_owner(folder: Path, job: dict[str, str]) -> None:
 
 def record_start(folder: Path, start: Offsets, after: str | None) -> None:
     """Note where a run starts, `after` which checkpoint: one made before all partitions are found does not tell."""
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        json.dump({"start": start, "after": after}, file)
-    Path(file.name).replace(folder / "start.json")
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:  # nothing is left of it where the disk is full
+        file = Path(temporary, "start.json")
+        file.write_text(json.dumps({"start": start, "after": after}))
+        file.replace(folder / "start.json")
 
 
 def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> Offsets | None:
