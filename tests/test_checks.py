@@ -14,8 +14,8 @@ import pytest
 from kafka import KafkaAdminClient
 
 import broker
-from conftest import BIN, Cluster, Job, Topic
-from support import SCRIPT, edited, lines, wait_for
+from conftest import BIN, Job, Topic
+from support import edited, lines, wait_for
 
 SECONDS = 10  # to say what is wrong
 
@@ -146,12 +146,3 @@ def test_error_in_a_python_function(
     assert "ZeroDivisionError" in Path(pointer.rpartition(" ")[2]).read_text("utf-8")
     assert "\tat " not in ended.stderr
     assert "pyflink/fn_execution" not in ended.stderr
-
-
-def test_missing_topic_under_flink_run(cluster: Cluster, bootstrap_servers: str) -> None:
-    arguments = ["--bootstrap-servers", bootstrap_servers, "--topic", "no-such-topic"]
-    ended = cluster.flink("run", "--python", SCRIPT, *arguments)
-    assert ended.code != 0
-    # Flink prints what a script writes to stderr on its own stdout.
-    assert ended.stdout.startswith(f"There is no topic no-such-topic on {bootstrap_servers}")
-    assert (ended.stdout.count("\n"), ended.stderr) == (1, "")

@@ -52,19 +52,6 @@ def test_flink_run_with_the_flags_of_the_classic_tutorial(
     assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records)
 
 
-def test_flink_run_detached_until_cancelled(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic = new_topic()
-    records = topic.produce(lines(*["unbounded and detached"] * 10))
-    topic.produce(lines("closing", start=START + 10_000))
-    arguments = ["--output", str(tmp_path / "out"), *topic.arguments()]
-    job = job_id(cluster.flink("run", "--detached", "--python", SCRIPT, *arguments, cwd=tmp_path))
-    wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records), "the rows of the closed windows")
-    assert cluster.rest(f"/jobs/{job}")["state"] == "RUNNING"
-    assert job in cluster.flink("list").stdout
-    assert cluster.flink("cancel", job).code == 0
-    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
-
-
 def test_java_classes_that_the_set_up_has_not_compiled(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
@@ -77,23 +64,6 @@ def test_java_classes_that_the_set_up_has_not_compiled(
     output = tmp_path / "out"
     job_id(cluster.flink("run", "--python", script, "--output", str(output), "--bounded", *topic.arguments()))
     assert read_files(output) == expected_counts(records)
-
-
-def test_stop_with_drain(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    """The open window is written, though no partition has had records for some time; a late word is reported."""
-    topic = new_topic(partitions=2)
-    records = topic.produce(lines(*["drain"] * 7))
-    output = tmp_path / "out"
-    run = ["--python", SCRIPT, "--output", str(output), "--idle-timeout", "1", *topic.arguments()]
-    job = job_id(cluster.flink("run", "--detached", "-p", "2", *run))
-    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    topic.produce(lines("late word"))
-    cluster.wait_for_checkpoint_of(8, job)
-    before = cluster.printed()
-    cluster.stop_job(job, tmp_path / "savepoints", drain=True)
-    assert read_files(output) == expected_counts(records)
-    late = "Words that came after their windows had closed, not counted (--max-delay): 2\n"
-    assert cluster.printed().removeprefix(before) == late
 
 
 def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
@@ -187,46 +157,49 @@ def test_a_savepoint_of_another_topic_is_refused(
     assert f" is of a job that reads another topic, {topic.name}; {mend}\n" in refused.stdout
 
 
-@pytest.mark.parametrize("end", ["cancel", "stop"])
-def test_flink_run_with_a_checkpoint_folder(
-    end: str, cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
-) -> None:
-    """As in a local run: a job that was cancelled, or stopped, or that died, goes on from what it has left there."""
-    topic = new_topic()
-    records = topic.produce(lines(*["check"] * 5, "point"))
-    output, folder = tmp_path / "out", tmp_path / "checkpoints"
-    run = ["--python", SCRIPT, "--output", str(output), "--checkpoint-dir", str(folder), *topic.arguments()]
-    job = job_id(cluster.flink("run", "--detached", *run))
-    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    if end == "stop":  # which leaves nothing in the folder, unless its savepoint goes there
-        cluster.stop_job(job, folder)
-    else:
-        cluster.cancel(job)
+def test_flink_run_with_a_checkpoint_folder(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """As in a local run: a job that was cancelled, or stopped, or that died, goes on from what it has left there.
 
-    records += topic.produce(lines("point", start=START + 7_000))
-    topic.produce(lines("closing", start=START + 10_000))
-    ended = cluster.flink("run", "--detached", *run)
-    left = f"{folder}/{job}/chk-" if end == "cancel" else f"{folder}/savepoint-"
-    job = job_id(ended)
-    assert f"Going on from {left}" in ended.stdout
-    wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
-
-
-def test_savepoint_elsewhere(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    """A folder from which a job was stopped to another place is refused; -s goes on from there, also to the end."""
-    topic = new_topic()
-    records = topic.produce(lines(*["check"] * 5, "point"))
+    A folder from which a job was stopped to another place is refused; -s goes on from there, also to the end. The codec
+    is one whose native code each job in a TaskManager loads anew.
+    """
+    topic = new_topic(**{"compression.type": "zstd"})
     output, folder = tmp_path / "out", tmp_path / "checkpoints"
     run = ["--python", SCRIPT, "--output", str(output), *topic.arguments()]
     keep = ["--checkpoint-dir", str(folder)]
-    job = job_id(cluster.flink("run", "--detached", *run, *keep))
-    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    savepoint = cluster.stop_job(job, tmp_path / "savepoints")
+    records: list[Record] = []
+
+    def next_window() -> None:
+        """Records for a window that was open before, and one for the next window."""
+        start = len(records) // 6 * 5_000
+        records.extend(
+            topic.produce(lines(*["check"] * 5, start=START + start + 1) + lines("point", start=START + start + 5_000))
+        )
+
+    def started(*flags: str) -> Finished:
+        """Go on; wait for the rows of the windows that are closed now."""
+        next_window()
+        ended = cluster.flink("run", "--detached", *run, *flags)
+        wait_for(lambda: read_files(output) == expected_counts(records[:-1]), "the rows of the closed windows")
+        return ended
+
+    job = job_id(started(*keep))
+    assert cluster.rest(f"/jobs/{job}")["state"] == "RUNNING"
+    assert cluster.flink("cancel", job).code == 0
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
+
+    ended = started(*keep)
+    assert f"Going on from {folder}/{job}/chk-" in ended.stdout
+    cluster.stop_job(job_id(ended), folder)  # which leaves nothing in the folder, unless its savepoint goes there
+
+    ended = started(*keep)
+    assert f"Going on from {folder}/savepoint-" in ended.stdout
+    savepoint = cluster.stop_job(job_id(ended), tmp_path / "savepoints")
 
     refused = cluster.flink("run", *run, *keep)
     assert refused.code != 0
     assert "has left no checkpoint there; if it was stopped with a savepoint elsewhere, go on" in refused.stdout
-    records += topic.produce(lines("point", start=START + 7_000))
+    next_window()
     job_id(cluster.flink("run", "-s", savepoint, *run, "--bounded"))
     assert read_files(output) == expected_counts(records)
 

@@ -17,7 +17,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from broker import Broker
 from conftest import Cluster, Job, Topic
 from support import SCRIPT, expected_counts, get_json, lines, read_files
 from test_cluster import job_id
@@ -97,20 +96,13 @@ def test_a_door_to_the_network_would_be_seen() -> None:
 
 
 @linux
-def test_embedded_broker_is_for_this_machine(own_broker: Broker) -> None:
-    sockets = listening(own_broker.process.pid)
-    assert own_broker.port in sockets
-    assert_local(sockets)
-
-
-@linux
 def test_runs_at_once_are_for_this_machine_and_take_no_jobs(
     new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
     """Each run finds a port of its own, and all of them end well; in processes, whose ports are looked at."""
     topic = new_topic()
     records = topic.produce(lines(*["closed"] * 5, "open"))
-    outputs = [tmp_path / f"out-{number}" for number in range(3)]
+    outputs = [tmp_path / f"out-{number}" for number in range(2)]
     flags = ["--start", "earliest", "--output"]
     jobs = [start_process(*topic.arguments(), *flags, str(output)) for output in outputs]
 

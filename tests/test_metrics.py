@@ -4,34 +4,18 @@ import re
 import shutil
 import subprocess
 import urllib.request
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
-from broker import free_port
 from conftest import Cluster, Topic
 from support import ROOT, SCRIPT, START, Record, expected_counts, lines, read_files, wait_for
 from test_cluster import job_id
 
 DEPLOY = ROOT / "deploy"
 SAMPLE = re.compile(r"^(\w+)(?:\{.*\})? (\S+)$", re.MULTILINE)  # of Prometheus' text format: name{labels} value
-
-
-@pytest.fixture(scope="module")
-def cluster_with_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster with deploy/metrics.yaml in its configuration, on ports of its own."""
-    settings = yaml.safe_load((DEPLOY / "metrics.yaml").read_text())
-    first = free_port()
-    settings["metrics.reporter.prometheus.port"] = f"{first}-{first + 20}"
-    cluster = Cluster(tmp_path_factory.mktemp("watched"), settings=settings)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 def scrape(cluster: Cluster) -> dict[str, float]:
@@ -47,23 +31,29 @@ def scrape(cluster: Cluster) -> dict[str, float]:
     return sums
 
 
-def test_prometheus_is_told_what_is_not_counted_and_what_the_alerts_ask_for(
-    cluster_with_metrics: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+def test_what_is_not_counted_and_a_stop_with_drain(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
-    topic = new_topic()
-    records = topic.produce(lines(*["count me"] * 6))
-    run = ["--output", str(tmp_path / "out"), *topic.arguments()]
-    job = job_id(cluster_with_metrics.flink("run", "--detached", "--python", SCRIPT, *run))
-    wait_for(lambda: read_files(tmp_path / "out") == expected_counts(records[:5]), "the closed window")
+    """Prometheus is told of it, and of what the alerts ask for; it is printed at the end.
+
+    The drain writes the open window, though no partition has had records for some time.
+    """
+    topic = new_topic(partitions=2)
+    records = topic.produce(lines(*["count me"] * 7))
+    output = tmp_path / "out"
+    run = ["--python", SCRIPT, "--output", str(output), "--idle-timeout", "1", *topic.arguments()]
+    job = job_id(cluster.flink("run", "--detached", "-p", "2", *run))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the rows of the closed window")
     last = START + 6_000
     topic.produce([*lines("three late words"), Record(None, last, key=b"tombstone"), Record(b"\xff", last)])
+    records.append(Record(b"\xff", last))
 
     def not_counted(found: dict[str, float]) -> list[float]:
         names = ("lateWords", "nullValues", "invalidLines")
         return [found[f"flink_taskmanager_job_task_operator_{name}"] for name in names]
 
     def counted() -> dict[str, float] | None:
-        found = scrape(cluster_with_metrics)
+        found = scrape(cluster)
         return found if not_counted(found) == [3, 1, 1] else None
 
     found = wait_for(counted, "the metrics")
@@ -73,7 +63,20 @@ def test_prometheus_is_told_what_is_not_counted_and_what_the_alerts_ask_for(
     asked_for = set(re.findall(r"\bflink_\w+", (DEPLOY / "alerts.yaml").read_text()))
     assert len(asked_for) >= 5
     assert asked_for <= found.keys(), "an alert that asks for what there is not is never raised"
-    cluster_with_metrics.cancel(job)
+
+    cluster.wait_for_checkpoint_of(10, job)
+    before = cluster.printed()
+    cluster.stop_job(job, tmp_path / "savepoints", drain=True)
+    assert read_files(output) == expected_counts(records)
+    said: Counter[str] = Counter()
+    for line in cluster.printed().removeprefix(before).splitlines():  # each subtask has a sum
+        sentence, _, number = line.rpartition(": ")
+        said[sentence] += int(number)
+    assert said == {
+        "Words that came after their windows had closed, not counted (--max-delay)": 3,
+        "Records with a null value (tombstones), not counted": 1,
+        "Lines with bytes that are not UTF-8": 1,
+    }
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool here; on Debian it is in the package prometheus")

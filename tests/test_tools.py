@@ -19,6 +19,7 @@ import broker
 import demo
 from conftest import Topic
 from support import ROOT, lines, wait_for
+from test_doors import assert_local, listening
 
 
 @pytest.mark.slow
@@ -53,6 +54,10 @@ def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
 def test_broker_keeps_its_data_over_a_crash(own_broker: broker.Broker) -> None:
     topic = Topic(own_broker.bootstrap_servers, partitions=1)
     topic.produce(lines("kept"))
+    if sys.platform == "linux":  # it is for this machine
+        sockets = listening(own_broker.process.pid)
+        assert own_broker.port in sockets
+        assert_local(sockets)
     own_broker.kill()
     own_broker.start()
     with contextlib.closing(

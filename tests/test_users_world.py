@@ -69,16 +69,6 @@ def test_codecs(codec: str, new_topic: Callable[..., Topic], start_job: Callable
     assert read_files(tmp_path / "out") == expected_counts(records)
 
 
-def test_codec_on_a_cluster(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    """Twice: each job loads its native code anew."""
-    topic = new_topic(**{"compression.type": "zstd"})
-    records = topic.produce(random_lines(1, 200, partitions=1))
-    for output in (tmp_path / "first", tmp_path / "second"):
-        run = ["--python", SCRIPT, "--bounded", "--start", "earliest", "--output", str(output), *topic.arguments()]
-        job_id(cluster.flink("run", *run))
-        assert read_files(output) == expected_counts(records)
-
-
 @pytest.mark.parametrize("codec", ["snappy", "zstd"])
 def test_codec_where_nothing_in_tmp_may_be_run(
     codec: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
@@ -139,7 +129,11 @@ def test_names_that_are_not_ascii_under_flink_run(
     ("pipe", "why"), [("> /dev/full", "No space left on device"), ("| head -1", "Broken pipe")], ids=["full", "head"]
 )
 def test_rows_that_cannot_be_printed(
-    pipe: str, why: str, new_topic: Callable[..., Topic], start_process: Callable[..., Job]
+    pipe: str,
+    why: str,
+    new_topic: Callable[..., Topic],
+    start_process: Callable[..., Job],
+    start_job: Callable[..., Job],
 ) -> None:
     """They come again in the next run. In a process of its own, for its stdout."""
     topic = new_topic()
@@ -150,7 +144,7 @@ def test_rows_that_cannot_be_printed(
     assert f"Cannot write to stdout: {why}; rows that are not there do not count as written\n" in ended.stderr
     assert "Traceback" not in ended.stderr
     folder = ["--checkpoint-dir", ended.stderr.split()[-1]] if "--checkpoint-dir" in ended.stderr else []
-    ended = start_process(*topic.arguments(), "--bounded", *folder).wait()
+    ended = start_job(*topic.arguments(), "--bounded", *folder).wait()
     assert ended.code == 0, ended.stderr
     assert parse_rows(ended.stdout.removeprefix(PRINTING)) == expected_counts(records)
 
