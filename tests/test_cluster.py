@@ -15,7 +15,6 @@ from support import (
     START,
     Record,
     checkpoints,
-    copy_script,
     expected_counts,
     lines,
     parse_rows,
@@ -50,20 +49,6 @@ def test_flink_run_with_the_flags_of_the_classic_tutorial(
     live = "--live is for local runs; on a cluster rows go to the .out file of a TaskManager.\n"
     assert f"{live}Printing result to stdout. Use --output to specify output path.\n" in ended.stdout
     assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records)
-
-
-def test_java_classes_that_the_set_up_has_not_compiled(
-    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
-) -> None:
-    """As in the image of deploy/: Flink's client compiles them, though the connector is not on its class path."""
-    script = copy_script(tmp_path, connectors=True)
-    with (script.parent / "kafka_job" / "flink" / "Records.java").open("a") as source:
-        source.write("// not the set-up's\n")
-    topic = new_topic()
-    records = topic.produce(lines("a b", "b"))
-    output = tmp_path / "out"
-    job_id(cluster.flink("run", "--python", script, "--output", str(output), "--bounded", *topic.arguments()))
-    assert read_files(output) == expected_counts(records)
 
 
 def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:

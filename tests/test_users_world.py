@@ -32,7 +32,18 @@ from kafka import KafkaAdminClient, TopicPartition
 import broker as embedded
 import flink_on_path
 from conftest import PYFLINK, Cluster, Finished, Job, Topic
-from support import ROOT, SCRIPT, START, checkpoints, expected_counts, lines, parse_rows, random_lines, read_files
+from support import (
+    ROOT,
+    SCRIPT,
+    START,
+    checkpoints,
+    copy_script,
+    expected_counts,
+    lines,
+    parse_rows,
+    random_lines,
+    read_files,
+)
 from test_cluster import job_id
 from test_local_run import PRINTING
 from test_travel import NAMESPACE
@@ -107,10 +118,17 @@ def test_names_that_are_not_ascii(
 def test_names_that_are_not_ascii_under_flink_run(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
-    """By our `flink`, whatever the locale; by Flink's own, which has lost them, it is said."""
+    """By our `flink`, whatever the locale; by Flink's own, which has lost them, it is said.
+
+    And Java classes that the set-up has not compiled, as in the image of deploy/: Flink's client does, though the
+    connector is not on its class path.
+    """
+    script = copy_script(tmp_path, connectors=True)
+    with (script.parent / "kafka_job" / "flink" / "Records.java").open("a") as source:
+        source.write("// not the set-up's\n")
     topic = new_topic()
     records = topic.produce(lines("wörld"))
-    run = ["run", "--python", SCRIPT, "--bounded", "--output", str(tmp_path / "zählung"), *topic.arguments()]
+    run = ["run", "--python", script, "--bounded", "--output", str(tmp_path / "zählung"), *topic.arguments()]
     ended = subprocess.run(["flink", *run], env=cluster.env | {"LC_ALL": "C"}, capture_output=True, text=True)
     job_id(Finished(ended.returncode, ended.stdout, ended.stderr))
     assert read_files(tmp_path / "zählung") == expected_counts(records)
