@@ -3,7 +3,7 @@
     python benchmarks/bench.py             # the comparison and the other inputs; half an hour
     python benchmarks/bench.py --quick     # every job once, on less input; under 4 minutes
     python benchmarks/bench.py --scale     # only the other inputs: longer lines, more partitions; ten minutes
-    python benchmarks/bench.py --steps     # only where the time of word_count.py goes, by step; half an hour
+    python benchmarks/bench.py --steps     # only where the CPU time of a word goes; ten minutes
 
 Every run is a whole process that reads a topic from its first record to its last; each kind of job takes its turn in
 every round. Words a second are those of the input, divided by the seconds that the run took longer than the same job
@@ -26,10 +26,10 @@ import sys
 import tempfile
 import time
 import urllib.error
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import accumulate, product
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
@@ -43,19 +43,18 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
 
-from part import SOURCE, STEPS  # noqa: E402
-
 from broker import embedded_broker  # noqa: E402
 from support import LITERAL, SCRIPT, SQL, START, TOTALS, get_json  # noqa: E402
 
 RESULTS = HERE / "results"
 LINES = {1_000: 4_000_000, 100_000: 1_000_000, 1_000_000: 500_000}  # number of different words -> lines of ten words
-STEP_LINES = {1_000: 4_000_000, 100_000: 2_000_000, 1_000_000: 1_000_000}  # with --steps
+STEP_LINES = {1_000: 4_000_000, 100_000: 1_000_000, 1_000_000: 500_000}  # with --steps
 QUICK_LINES = {1_000: 500_000, 100_000: 250_000}  # with --quick
 LITERAL_SHARE = 400  # the literal pipeline's input is so many times smaller
 SCALE_LINES = 2_000_000
 ROUNDS = 3
 SHORTEST_BAR = 100  # words a second
+SOURCE = "source alone"  # a job of timed.py
 LINES_PER_SECOND = 20_000  # of event time: a window of 5 s has 100,000 lines
 WINDOW = 5_000  # milliseconds
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -83,6 +82,7 @@ class Run:
     java: float  # peak of resident memory, MB
     python: float
     heap: float  # peak of what is in use in Java's heap, MB
+    threads: dict[str, float]  # CPU seconds of Java's threads, by name
 
 
 @dataclass
@@ -153,8 +153,8 @@ def say(text: str) -> None:
 # --- One run --------------------------------------------------------------------------------------------------------
 
 
-def cpu_of(pid: int) -> float:
-    """The CPU seconds that a process has used so far."""
+def cpu_of(pid: int | str) -> float:
+    """The CPU seconds that a process has used so far; or a thread, PID/task/ID."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK
 
@@ -168,6 +168,15 @@ def session(leader: int) -> list[tuple[int, str]]:
     """Ids and names of all processes of a session."""
     listed = subprocess.run(["ps", "-o", "pid=,comm=", "-s", str(leader)], capture_output=True, text=True).stdout
     return [(int(line.split()[0]), line.split()[1]) for line in listed.splitlines()]
+
+
+def threads_of(pid: int) -> dict[str, float]:
+    """The CPU seconds of a process's threads, by id and name."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            found[f"{task.name} {(task / 'comm').read_text().strip()}"] = cpu_of(f"{pid}/task/{task.name}")
+    return found
 
 
 def heap_of(web_ui: str | None) -> float:
@@ -185,6 +194,7 @@ def measure(command: list[str | Path]) -> Run:
         SystemExit: the command has failed.
     """
     cpu: dict[int, float] = {}
+    threads: dict[str, float] = {}
     peak = {"java": 0.0, "python": 0.0}
     heap = 0.0
     web_ui = None
@@ -197,6 +207,7 @@ def measure(command: list[str | Path]) -> Run:
                 for pid, name in session(process.pid):
                     with contextlib.suppress(OSError, ValueError, IndexError):
                         cpu[pid] = cpu_of(pid)
+                        threads |= threads_of(pid) if name == "java" else {}
                         now["java" if name == "java" else "python"] += memory_of(pid)
                 peak = {kind: max(peak[kind], now[kind]) for kind in peak}
                 if web_ui is None:
@@ -213,7 +224,10 @@ def measure(command: list[str | Path]) -> Run:
         if process.returncode:
             stderr.seek(0)
             sys.exit(f"{command} has failed:\n{stderr.read().decode(errors='replace')[-3000:]}")
-    return Run(seconds, sum(cpu.values()), peak["java"], peak["python"], heap)
+    by_name: dict[str, float] = defaultdict(float)
+    for thread, used in threads.items():
+        by_name[thread.partition(" ")[2]] += used
+    return Run(seconds, sum(cpu.values()), peak["java"], peak["python"], heap, by_name)
 
 
 def rows_in(output: Path) -> Counter[str]:
@@ -307,10 +321,11 @@ def totals_are_right(rows: Counter[str], counts: Counter[str]) -> bool:
     return totals == expected
 
 
-def part_job(step: str, vocabularies: tuple[int, ...]) -> Job:
-    """word_count.py up to one of its steps; it writes no rows."""
-    command = python_job(HERE / "part.py", 1, "--up-to", step)
-    return Job(step, "#cccccc", command, vocabularies, is_right=lambda rows, counts: not rows)
+def timed_job(job: str, vocabularies: tuple[int, ...] = (), times: Path = Path("/tmp")) -> Job:
+    """A job of timed.py; it writes what its functions take into `times`."""
+    command = python_job(HERE / "timed.py", 1, "--job", job, "--times", str(times))
+    is_right = {TOTALS.name: totals_are_right, SOURCE: lambda rows, counts: not rows}.get(job, Counter.__eq__)
+    return Job(job, "#cccccc", command, vocabularies, is_right)
 
 
 def all_jobs(classes: Path) -> list[Job]:
@@ -324,7 +339,7 @@ def all_jobs(classes: Path) -> list[Job]:
         Job("Java DataStream", "#d55e00", java_job(classes), (few, many, very_many)),
         Job("Java, pre-aggregated", "#e69f00", java_job(classes, "pre-aggregate"), (few, many, very_many)),
         Job("Java without Flink", "#000000", java_job(classes, name="ByHand"), (few, many, very_many)),
-        part_job(SOURCE, (few,)),
+        timed_job(SOURCE, (few,)),
     ]
     return jobs if compile_java(classes) else [job for job in jobs if not job.name.startswith("Java")]
 
@@ -500,38 +515,56 @@ def scale_table(jobs: list[Job], servers: str) -> None:
 # --- Where the time goes --------------------------------------------------------------------------------------------
 
 
-def step_table(jobs: list[Job], servers: str) -> None:
-    """Leave out steps of word_count.py from its end; write what each of them costs.
+# What begins with which name, among Java's threads: Linux keeps 15 characters of each.
+THREADS = {
+    "Source: ": "source, batches, the way to Python",
+    "keep watermark": "windows and sink",
+    "Source Data": "Kafka's client",
+    "C1 ": "Java's quick compiler",
+    "C2 ": "Java's better compiler",
+    "G": "garbage collection",
+}
+# In which of them each function runs; see timed.py.
+FUNCTIONS = {"split": "Source: ", "Counter": "Source: ", "in shards": "Source: "}
+FUNCTIONS |= {"add": "keep watermark", "rows": "keep watermark"}
+SUM, CLOCK = "**sum**", "on the clock"
 
-    It is the time for all lines less that for a quarter of them, so that the start is not in it, nor most of what Java
-    compiles meanwhile. The kinds take turns, since a machine is not always equally fast; how far apart the runs of one
-    kind were says how far to trust it.
+
+def profile(job: str, servers: str, given: Input) -> dict[str, float]:
+    """The CPU seconds of a run by what they were spent on."""
+    with tempfile.TemporaryDirectory(prefix="bench-times-") as times:
+        run = run_once(timed_job(job, times=Path(times)), servers, given)
+        spent = {name: int(file.read_text()) / 1e9 for name in FUNCTIONS if (file := Path(times, name)).exists()}
+    for name, title in THREADS.items():
+        in_python = sum(spent.get(function, 0) for function, thread in FUNCTIONS.items() if thread == name)
+        spent[title] = sum(used for thread, used in run.threads.items() if thread.startswith(name)) - in_python
+    return spent | {"all else": run.cpu - sum(spent.values()), SUM: run.cpu, CLOCK: run.seconds}
+
+
+def step_table(servers: str) -> None:
+    """See what the CPU time of a word is spent on; write the table.
+
+    It is that for all lines less that for a quarter of them, so that the start is not in it, nor most of what Java
+    compiles meanwhile.
     """
-    kinds = [part_job(step, ()) for step in STEPS] + [job for job in jobs if job.name in (SCRIPT.name, TOTALS.name)]
-    lines = [f"`python benchmarks/bench.py --steps` on {machine()}; the best of {ROUNDS} runs.", ""]
+    lines = [f"`python benchmarks/bench.py --steps` on {machine()}: nanoseconds of CPU for a word, of all threads."]
+    lines += ["The first five are Python functions."]
+    titles = [*FUNCTIONS, *THREADS.values(), "all else", SUM, CLOCK]
     for vocabulary, size in STEP_LINES.items():
-        few, many = (generate(servers, number, vocabulary=vocabulary) for number in (size // 4, size))
-        runs: dict[tuple[str, str], list[Run]] = {(job.name, given.topic): [] for job in kinds for given in (few, many)}
-        for _, job, given in product(range(ROUNDS), kinds, (few, many)):
-            runs[job.name, given.topic].append(run_once(job, servers, given))
-            say(f"{job.name}: {runs[job.name, given.topic][-1].seconds:.1f} s for {given.topic}")
-        lines += [f"## {vocabulary:,} different words", ""]
-        lines += ["| up to | ns for a word | this step | CPU, ns | runs differ by |", "|---|---|---|---|---|"]
-        before = 0.0
-        for job in kinds:
-            short, long = runs[job.name, few.topic], runs[job.name, many.topic]
+        columns = []
+        for job in (SCRIPT.name, TOTALS.name):
+            few, many = (generate(servers, number, vocabulary=vocabulary) for number in (size // 4, size))
+            short, long = profile(job, servers, few), profile(job, servers, many)
             each = 1e9 / (many.words - few.words)
-            took = (min(run.seconds for run in long) - min(run.seconds for run in short)) * each
-            cpu = (min(run.cpu for run in long) - min(run.cpu for run in short)) * each
-            step = "" if job.name == TOTALS.name else f"{took - before:.0f}"
-            spread = sum(
-                max(run.seconds for run in of_one) - min(run.seconds for run in of_one) for of_one in (short, long)
-            )
-            lines.append(f"| {job.name} | {took:.0f} | {step} | {cpu:.0f} | {spread * each:.0f} |")
-            before = took
-        lines.append("")
+            columns.append([(long.get(title, 0) - short.get(title, 0)) * each for title in titles])
+            say(f"{job}: {columns[-1]}")
+        heads = f"| {vocabulary:,} different words | {SCRIPT.name} | {TOTALS.name} |"
+        lines += ["", heads, "|---|---|---|"]
+        lines += [
+            f"| {title} | {ours:.0f} | {totals:.0f} |" for title, ours, totals in zip(titles, *columns, strict=True)
+        ]
     print("\n".join(lines))
-    (RESULTS / "steps.md").write_text("\n".join(lines))
+    (RESULTS / "steps.md").write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
@@ -545,7 +578,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-classes-") as classes, embedded_broker() as broker:
         jobs = all_jobs(Path(classes))
         if arguments.steps:
-            step_table(jobs, broker.bootstrap_servers)
+            step_table(broker.bootstrap_servers)
             return
         if not arguments.scale:
             job_comparison(jobs, broker.bootstrap_servers, arguments.quick)
