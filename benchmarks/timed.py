@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from threading import get_ident
+from typing import Annotated, Any, ClassVar, Literal
 
 from kafka_job import Plan, read_lines, run
 from kafka_job.flink.connector import java_class
@@ -30,20 +31,21 @@ class Options(running_totals.Options, word_count.Options):
 class Timed:
     """A function with a clock. It goes to the worker with the job, so what it has measured is in a file."""
 
-    inside = 0  # nanoseconds of timed functions that the present one has called
+    inside: ClassVar[dict[int, int]] = {}  # by thread: nanoseconds of timed functions that the present one has called
 
     def __init__(self, function: Callable[..., Any], file: Path) -> None:
         self.function, self.file, self.spent, self.noted = function, file, 0, 0
 
     def __call__(self, *arguments: Any) -> Any:
-        before, Timed.inside = Timed.inside, 0
+        inside, thread = Timed.inside, get_ident()
+        before, inside[thread] = inside.get(thread, 0), 0
         begin = time.thread_time_ns()
         result = self.function(*arguments)
         if isinstance(result, Iterator):
             result = list(result)
         took = time.thread_time_ns() - begin
-        self.spent += took - Timed.inside
-        Timed.inside = before + took
+        self.spent += took - inside[thread]
+        inside[thread] = before + took
         if self.spent > self.noted + NOTED_EVERY:
             self.file.write_text(str(self.spent))
             self.noted = self.spent
