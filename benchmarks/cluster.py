@@ -55,8 +55,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     os.environ["JVM_ARGS"] = ""  # those of the tests are for short runs
     lines = [
-        f"`python benchmarks/cluster.py --rounds {rounds}` on {machine()}; TaskManagers of one slot on this machine,",
-        "with as many subtasks; two partitions; the best of all runs. All rows were right.",
+        f"`python benchmarks/cluster.py --rounds {rounds}` on {machine()}; TaskManagers of one slot on this",
+        "machine, with as many subtasks; two partitions; the best of all runs. All rows were right.",
         "",
         "| different words | TaskManagers | words/s | x one |",
         "|---|---|---|---|",
