@@ -10,7 +10,7 @@
 # make broker-secure  the same on localhost:19093, with TLS and passwords
 # make lint    check the code with ruff; make format mends its layout
 # make lock    lock the versions again, after a change of those in pyproject.toml, requirements.txt or tools/broker.py
-# make clean   remove what 'make' has made
+# make clean   remove what 'make' has set up; what jobs have written stays
 
 # The first of the Pythons that Flink supports and that is there; 'make demo PYTHON=/path/to/python' names another.
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
@@ -78,6 +78,7 @@ KAFKA_JARS := --download
 		echo "apache-flink has no wheel for Linux on $$($(PYTHON) -c 'import platform; print(platform.machine())'): use a machine with an x86-64 processor"; \
 		exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version); the first time takes a minute"
+	@test ! -L .venv || rm .venv  # else it would empty what that leads to
 	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing; on Debian or Ubuntu run: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --build-constraints build-constraints.txt --requirement requirements.txt
@@ -85,7 +86,7 @@ KAFKA_JARS := --download
 	@$(BIN)/python tools/broker.py $(KAFKA_JARS)
 	@$(BIN)/python tools/flink_on_path.py
 	@$(BIN)/python tools/class_archive.py
-	@realpath .venv > $@
+	@cd .venv && pwd -P > ready
 
 lock: KAFKA_JARS := --lock  # for .venv/ready, too: jars of another version are not those that are pinned
 lock: .venv/ready
@@ -94,4 +95,4 @@ lock: .venv/ready
 		--upgrade --output-file constraints.txt pyproject.toml -
 
 clean:
-	rm -rf .venv out secure connectors/*.jar
+	rm -rf .venv secure connectors/*.jar

@@ -187,8 +187,10 @@ def heap_of(web_ui: str | None) -> float:
     return 0.0
 
 
-def measure(command: list[str | Path]) -> Run:
+def measure(command: list[str | Path], by_thread: bool = False) -> Run:
     """Run a command in a session of its own, and look at its processes while it runs: the script, Java, workers.
+
+    `by_thread`: look at Java's threads, too, which takes some time.
 
     Raises:
         SystemExit: the command has failed.
@@ -207,7 +209,7 @@ def measure(command: list[str | Path]) -> Run:
                 for pid, name in session(process.pid):
                     with contextlib.suppress(OSError, ValueError, IndexError):
                         cpu[pid] = cpu_of(pid)
-                        threads |= threads_of(pid) if name == "java" else {}
+                        threads |= threads_of(pid) if by_thread and name == "java" else {}
                         now["java" if name == "java" else "python"] += memory_of(pid)
                 peak = {kind: max(peak[kind], now[kind]) for kind in peak}
                 if web_ui is None:
@@ -239,7 +241,7 @@ def rows_in(output: Path) -> Counter[str]:
     return rows
 
 
-def run_once(job: Job, servers: str, given: Input) -> Run:
+def run_once(job: Job, servers: str, given: Input, by_thread: bool = False) -> Run:
     """One run of a job on some input.
 
     Raises:
@@ -247,7 +249,7 @@ def run_once(job: Job, servers: str, given: Input) -> Run:
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         output = Path(temporary, "out")
-        run = measure(job.command(servers, given.topic, output))
+        run = measure(job.command(servers, given.topic, output), by_thread)
         if not job.is_right(rows_in(output), given.rows):
             sys.exit(f"{job.name} has written wrong rows for {given.topic}.")
     return run
@@ -533,7 +535,7 @@ SUM, CLOCK = "**sum**", "on the clock"
 def profile(job: str, servers: str, given: Input) -> dict[str, float]:
     """The CPU seconds of a run by what they were spent on."""
     with tempfile.TemporaryDirectory(prefix="bench-times-") as times:
-        run = run_once(timed_job(job, times=Path(times)), servers, given)
+        run = run_once(timed_job(job, times=Path(times)), servers, given, by_thread=True)
         spent = {name: int(file.read_text()) / 1e9 for name in FUNCTIONS if (file := Path(times, name)).exists()}
     for name, title in THREADS.items():
         in_python = sum(spent.get(function, 0) for function, thread in FUNCTIONS.items() if thread == name)

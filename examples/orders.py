@@ -58,9 +58,9 @@ class Options(ToTopic, WithRejected):
 def read(value: bytes) -> tuple[int, str, Sum]:
     """The time of an order, its customer, and what is to be added up; raises ValueError where it is none."""
     order = ORDER(value)
-    customer, cents = order.customer, round(order.amount * 100)
     if abs(order.amount) > MOST:
         raise ValueError(f"an amount of more than {MOST:,}")
+    customer, cents = order.customer, round(order.amount * 100)
     if "\t" in customer or "\n" in customer or "\r" in customer:
         raise ValueError("a customer with a tab or a line end, which would break a row")
     return milliseconds(order.ts), customer, (1, cents, cents)

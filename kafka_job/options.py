@@ -1,6 +1,7 @@
 """What a user says: the flags that every job has, as a frozen value. A script adds one in a line, as word_count.py."""
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
@@ -40,7 +41,7 @@ def broker_list(text: str) -> str:
 
 def folder(text: str) -> str:
     """A folder of this machine as an absolute path; raises ArgumentTypeError for a file, and for another machine's."""
-    path = Path(text.removeprefix("file://")).resolve()
+    path = Path(re.sub("^file:/+", "/", text)).resolve()  # Flink prints folders as file:/...
     if "://" in text and not text.startswith("file://"):
         way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
         raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
@@ -102,8 +103,8 @@ class JobOptions:
     def __post_init__(self) -> None:
         if self.no_drain and not self.checkpoint_dir:
             raise ValueError("--no-drain needs a --checkpoint-dir, where the next run finds the open windows")
-        if self.live and self.output:
-            both = "--live shows rows that are printed, and with --output they go to files"
+        if self.live and self.rows_go_to():
+            both = f"--live shows rows that are printed, and here they go to {self.rows_go_to()}"
             raise ValueError(f"{both}; leave out one of the two")
 
     def rows_go_to(self) -> str | None:

@@ -42,7 +42,7 @@ hypothesis.settings.load_profile("any machine")
 ENGINE = Path(__file__).resolve().parent / "engine.py"
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent
-STILL_STOPPING = re.compile(r"^Stopping: open windows are still being written; .*\n", re.MULTILINE)
+STILL_STOPPING = re.compile(r"^(?:Stopping: open windows are still|Waiting for who reads what is).*\n", re.MULTILINE)
 RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s
 
 KNOWN = [os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), f"localhost:{PORT}" if is_listening(PORT) else None]
@@ -529,20 +529,21 @@ class Cluster:
         """End the cluster's processes, by the ids that Flink has noted; stop-cluster.sh asks Java five times before."""
         noted = [int(pid) for file in self.pids.glob("*.pid") for pid in file.read_text().split()]
 
-        def have_ended(number: int = 0) -> bool:
-            """Whether none is there to be sent a signal."""
+        def signalled(number: int = 0) -> bool:
+            """Send a signal to those that are there; whether there is any."""
             there = 0
             for pid in noted:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
                     there += 1
-            return not there
+            return there > 0
 
-        have_ended(signal.SIGTERM)
+        signalled(signal.SIGTERM)
         try:
-            wait_for(have_ended, "the end of the cluster", 10)
+            wait_for(lambda: not signalled(), "the end of the cluster", 10)
         except TimeoutError:
-            have_ended(signal.SIGKILL)
+            signalled(signal.SIGKILL)
+            wait_for(lambda: not signalled(), "the end of the cluster", 10)
 
     def kill_a_task_manager(self, chaos: random.Random) -> None:
         """Kill one of the TaskManagers, as a crash does."""

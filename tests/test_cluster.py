@@ -170,6 +170,7 @@ def test_flink_run_with_a_checkpoint_folder(cluster: Cluster, new_topic: Callabl
 
     job = job_id(started(*keep))
     assert cluster.rest(f"/jobs/{job}")["state"] == "RUNNING"
+    assert job in cluster.flink("list").stdout
     assert cluster.flink("cancel", job).code == 0
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "CANCELED", "the end of the job")
 

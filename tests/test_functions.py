@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
-from kafka_job import JobOptions, aggregate, count_rows, sliding, tumbling, utc
+from kafka_job import JobOptions, aggregate, count_rows, session, sliding, tumbling, utc
 from kafka_job.execution import entry
 from kafka_job.flink import connector, gateway
 from kafka_job.pipeline import parts as of_parts
@@ -78,7 +78,8 @@ def test_a_word_has_the_same_shard_in_every_process() -> None:
     assert shard == 6
 
 
-NUMBERS = st.one_of(st.integers(), st.floats(), st.booleans(), st.integers(-3, 3).map(float))
+NUMBERS = st.one_of(st.integers(-3, 3), st.floats(), st.booleans(), st.integers(-3, 3).map(float))
+NUMBERS |= st.decimals(-3, 3, places=1)
 
 
 @given(st.lists(NUMBERS | st.tuples(NUMBERS, st.text(max_size=2)), max_size=50))
@@ -92,8 +93,10 @@ def test_equal_keys_have_the_same_shard(keys: list[Any]) -> None:
 def test_windows_that_would_count_wrongly() -> None:
     with pytest.raises(ValueError, match=r"^sliding windows of 10 s every 3 s: the length is not a multiple"):
         sliding(10, 3)
-    with pytest.raises(ValueError, match=r"^The records were batched for other windows, of 60 s"):
-        aggregate(Mock(slice=60_000), tumbling(30), operator.add, count_rows)
+    pairs = (tumbling(60), tumbling(30)), (tumbling(5), tumbling(5, shards=1)), (session(60), session(30))
+    for made_for, others in pairs:
+        with pytest.raises(ValueError, match=r"^The parts were made for other windows than a (window|session) "):
+            aggregate(Mock(cut=made_for.cut), others, operator.add, count_rows)
 
 
 def test_a_hot_word_is_cheap() -> None:

@@ -9,6 +9,8 @@ from kafka_job.flink import gateway
 
 import pytest
 
+from support import wait_for
+
 
 def test_options_for_java_are_split_as_a_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JVM_ARGS", """-Xmx8g -Djava.io.tmpdir='/my disk' "-Dnote=one two" """)
@@ -26,6 +28,23 @@ def test_another_flink_of_the_machine_has_no_say(monkeypatch: pytest.MonkeyPatch
     assert not [part for part in gateway.command("/java") if "/another/flink" in part]
 
 
+def test_options_are_those_that_the_oldest_java_knows() -> None:
+    """It does not start with the name of a log that it has never heard of, as cds+dynamic."""
+    assert [option for option in gateway.JAVA_OPTIONS if option.startswith("-Xlog:")] == ["-Xlog:cds*=off"]
+
+
+def test_flink_may_be_configured_in_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key of config.yaml may be nested, or flat."""
+    monkeypatch.setattr(gateway, "read_from_config", lambda key, default, folder: "-Dflat=1 '-Dnote=a b'")
+    assert {"-Dflat=1", "-Dnote=a b"} <= {*gateway.command("/java")}
+
+
+def test_no_proxy_of_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", ".corp.example")
+    assert gateway.environment(True)["no_proxy"] == ".corp.example,localhost,127.0.0.1"
+
+
 def test_further_jars_are_behind_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HADOOP_CLASSPATH", "/more/one.jar:/more/two.jar")
     [jars] = [part for part in gateway.command("/java") if "flink-dist" in part]
@@ -41,8 +60,9 @@ def test_the_log_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert f"-Dlog.file={gateway.log_file()}" in gateway.command("/java")
 
 
-def test_rows_wait_for_who_reads_them() -> None:
-    """Somebody looks at them with `less`, or has pressed Ctrl-S: the end of the job waits as long."""
+def test_rows_wait_for_who_reads_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody looks at them with `less`, or has pressed Ctrl-S: the end of the job waits as long, and says so."""
+    monkeypatch.setattr(gateway, "PROGRESS", 0.05)
     read, write = os.pipe()
     reads_on, handed_on, goes_on = threading.Event(), [], threading.Event()
 
@@ -59,13 +79,26 @@ def test_rows_wait_for_who_reads_them() -> None:
         output.wait(SimpleNamespace(println=println))
         goes_on.set()
 
-    waiting = threading.Thread(target=wait)
+    waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
-    assert not goes_on.wait(0.2)
+    wait_for(lambda: "Waiting for who reads what is printed" in capsys.readouterr().err, "a word")
+    assert not goes_on.is_set()
     reads_on.set()
     waiting.join(10)
     assert goes_on.is_set()
     assert b"".join(handed_on) == b"a row\n"
+    os.close(write)
+
+
+def test_a_stdout_that_somebody_has_closed_is_not_waited_for() -> None:
+    read, write = os.pipe()
+
+    def hand_on(lines: bytes) -> None:
+        raise ValueError("I/O operation on closed file")
+
+    output = gateway.Output(os.fdopen(read, "rb"), hand_on)
+    output.wait(SimpleNamespace(println=lambda mark: os.write(write, f"a row\n{mark}\n".encode())))
+    assert str(output.failure) == "I/O operation on closed file"
     os.close(write)
 
 

@@ -1,6 +1,7 @@
 """What kafka_job is made of, piece by piece: no broker, no job."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from kafka_job.resume import plans as checkpoints
 
 import cloudpickle
 import pytest
-from py4j.protocol import Py4JNetworkError
+from py4j.protocol import Py4JJavaError, Py4JNetworkError
 
 import word_count
 from support import ROOT
@@ -89,6 +90,45 @@ def test_what_does_not_go_with_a_checkpoint_folder_on_a_cluster(
     job = mock.Mock(options=JobOptions(checkpoint_dir="/checkpoints", **flags))
     with pytest.raises(SystemExit, match=f"^{said}, so it does not go with --checkpoint-dir; leave out one of the two"):
         cluster.refuse_beside_folder(job, configuration)
+
+
+@pytest.mark.parametrize("key", [cluster.SAVEPOINT, cluster.OLD_SAVEPOINT])
+def test_a_savepoint_has_a_plan_of_its_own(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whichever name: that of `flink run -s`, or that of the Kubernetes operator."""
+    made = mock.Mock(return_value=("plan", checkpoints.Recovery()))
+    monkeypatch.setattr(cluster, "plan_after", made)
+    monkeypatch.setattr(cluster, "make_plan", lambda *arguments, **flags: "another plan")
+    monkeypatch.setattr(cluster, "place_for_checkpoints", lambda configuration: {})
+    monkeypatch.setattr(cluster, "ask_broker", mock.Mock())
+    job, target = mock.Mock(options=JobOptions()), {"execution.target": "embedded"}
+    assert cluster.planned(job, target | {key: "/sp"}, contextlib.ExitStack())[0] == "plan"
+    assert made.call_args.args[0] == "/sp"
+    assert cluster.planned(job, target | {key: cluster.LAST_STATE}, contextlib.ExitStack())[0] == "another plan"
+
+
+class Failed(Py4JJavaError):
+    """What a call of Java raises."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def test_a_stop_that_fails_behind_its_savepoint_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flink would go on from an older checkpoint, and write these rows once more."""
+    monkeypatch.setattr(failures, "java_class", mock.Mock())
+    client = mock.Mock()
+    stopped = mock.Mock(
+        get=mock.Mock(side_effect=Failed(f"java.util.concurrent.ExecutionException: {failures.STOPPING}"))
+    )
+    client._j_job_client.stopWithSavepoint.return_value = stopped
+    with pytest.raises(SystemExit, match=r"^The stop has failed when all was in its savepoint; "):
+        failures.stop_with_savepoint(client, tmp_path, True, mock.Mock())
+    assert client._j_job_client.stopWithSavepoint.call_count == 1
 
 
 def test_newest_checkpoint_goes_by_its_number(tmp_path: Path) -> None:
@@ -160,8 +200,12 @@ def test_a_folder_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     gateway.start(has_python=True)
     monkeypatch.setattr(checkpoints, "LOCK_TIMEOUT", 0)
     again = pytest.raises(SystemExit, match=rf"^Another run uses {tmp_path}; stop that one, or choose another folder")
-    with checkpoints.taken(tmp_path), again, checkpoints.taken(tmp_path):
-        pass
+    lock = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with checkpoints.taken(tmp_path):
+        with again, checkpoints.taken(tmp_path):
+            pass
+        ended = subprocess.run([sys.executable, "-c", lock, tmp_path / "job.json"], capture_output=True, text=True)
+        assert "BlockingIOError" in ended.stderr, "who was refused has given up the lock of the other"
     with checkpoints.taken(tmp_path):
         pass
 

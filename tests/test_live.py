@@ -228,7 +228,7 @@ def test_table_needs_a_terminal_that_can_show_it(terminal: str, shown: bool, mon
 def test_files_are_not_live(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         JobOptions.parse("Count.", ["--live", "--output", "out/"])
-    assert capsys.readouterr().err.endswith("and with --output they go to files; leave out one of the two\n")
+    assert capsys.readouterr().err.endswith(f"here they go to {Path('out').resolve()}; leave out one of the two\n")
 
 
 def test_other_runs_do_not_import_rich() -> None:

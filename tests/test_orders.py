@@ -164,6 +164,18 @@ def test_no_order_is_lost() -> None:
     assert sums_in(rows) == expected_sums(good)
 
 
+def test_a_time_is_a_whole_number() -> None:
+    reader = records.ReadRecords(lambda value: (1.0, "a", 1), int.__add__, tumbling(5), 0, with_metadata=False)
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        read_batch(reader, [b"any"])
+
+
+def test_a_reason_is_short() -> None:
+    """Python's own quote all of what they could not read."""
+    *_, headers, _ = records.rejected(records.Record(b"x", None, (), 0, 0, 0), ValueError("x" * 10**6))
+    assert headers == [("reason", b"x" * 1000)]
+
+
 @pytest.mark.parametrize(("ahead", "seconds", "counts"), [(60, 30, True), (60, 90, False), (0, 10**9, True)])
 def test_orders_that_are_ahead(ahead: int, seconds: int, counts: bool) -> None:
     moment = int((time.time() + seconds) * 1000)

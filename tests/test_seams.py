@@ -268,6 +268,10 @@ def test_stop_with_savepoint_takes_three_arguments() -> None:
     assert taken == ["boolean", "String", "SavepointFormatType"]
 
 
+def test_what_a_stop_fails_with() -> None:
+    assert java_class("java.lang.Class").forName(running.STOPPING)
+
+
 def test_records_that_a_source_hands_on_are_counted(client: JobClient) -> None:
     wait_for(lambda: running.records_handed_on(client) > 0, "write-records of the first vertex", 20)
 

@@ -30,7 +30,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from py4j.protocol import Py4JError
 
-from broker import KAFKA_ARCHIVE, ROOT, TOPIC, BrokerError, create_topic, embedded_broker
+from broker import KAFKA_ARCHIVE, ROOT, TOPIC, BrokerError, create_topic, embedded_broker, end_on_signals
 
 
 def archive_java_classes() -> None:
@@ -87,6 +87,7 @@ def run_word_count(servers: str, temporary: str, archive: Path) -> None:
 
 
 def main() -> None:
+    end_on_signals()
     for former in (CLASS_ARCHIVE, KAFKA_ARCHIVE):
         former.unlink(missing_ok=True)
     try:

@@ -29,6 +29,7 @@ export PATH="{bin}:$PATH"  # Flink takes the first 'python' there
 export FLINK_PID_DIR="${{FLINK_PID_DIR:-{log}}}"
 # In a locale without UTF-8 Java 17 finds no file whose name is not ASCII, and prints 'w?rld' for 'wörld'.
 export LC_ALL=C.UTF-8
+no_proxy="${{no_proxy:-$NO_PROXY}}"
 export no_proxy="${{no_proxy:+$no_proxy,}}localhost,127.0.0.1"  # for Python in processes of its own
 export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
 exec "{flink}/{command}" "$@" {redirection}
@@ -57,6 +58,14 @@ def load_python_once() -> None:
         link.symlink_to(jar)
 
 
+def own_configuration() -> None:
+    """Let Flink's configuration be of this environment alone: uv links files to its cache, and so to all others."""
+    for file in (PYFLINK / "conf").iterdir():
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content)
+
+
 def write_scripts(folder: Path) -> list[Path]:
     """Write the scripts into `folder`, which is on PATH; their paths."""
     scripts = []
@@ -79,5 +88,6 @@ def write_scripts(folder: Path) -> list[Path]:
 
 if __name__ == "__main__":
     load_python_once()
+    own_configuration()
     for written in write_scripts(Path(sys.prefix) / "bin"):
         print(written)

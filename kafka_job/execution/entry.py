@@ -81,6 +81,7 @@ def run(
             try:
                 print("Printing result to stdout. Use --output to specify output path.", flush=True)
             except OSError as error:
+                gateway.drop_stdout()
                 sys.exit(gateway.stdout_is_gone(error))
         if on_cluster:
             submit(job, configuration)

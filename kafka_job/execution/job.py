@@ -1,6 +1,7 @@
 """A job: the pipeline that a script builds, what has to be known to run it, and how it ends where it fails."""
 
 import contextlib
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -66,9 +67,10 @@ def said_in_one_sentence() -> Iterator[None]:
             raise
         sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
     except OSError as error:
-        if not error.filename:
+        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f"Cannot use {error.filename}: {error.strerror}; choose another folder: --checkpoint-dir DIR")
+        folder = error.filename or "the folder of checkpoints"
+        sys.exit(f"Cannot use {folder}: {error.strerror}; choose another folder: --checkpoint-dir DIR")
     except Refused as error:
         sys.exit(f"Kafka does not answer Flink's client, or refuses what it asks for: {error}")
     finally:

@@ -28,7 +28,7 @@ from pyflink.common import JobClient
 SETTINGS = {
     "parallelism.default": "1",  # all Python functions share one process; more subtasks do not help
     "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2",  # somebody is waiting at the screen
-    # What fails a minute after the last time is a broker that is away, for which Kafka's client waits so long: go on.
+    # What fails a minute after the last time is most often a broker that is away: Kafka's client waits so long. Go on.
     "restart-strategy.exponential-delay.reset-backoff-threshold": "50 s",
     "python.executable": sys.executable,  # else Flink takes whatever 'python' is first on PATH
     # All that Flink listens on is for this machine only.
@@ -119,10 +119,13 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
                 keys = "Ctrl-C, pressed twice," if all_read else "a second Ctrl-C"
                 savepoint = flink.stop_with_savepoint(running, folder, not leave_open, watch.look, keys)
                 watch.note(savepoint)
+                if not options.rows_go_to():  # some may wait for who reads them, and are in the savepoint all the same
+                    rest = "count as written" if options.checkpoint_dir else "come again in the next run"
+                    stop.last_words = f"Not all rows are printed; those that are not {rest}.\n"
         finally:
-            with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, killed or out of memory
-                flink.crash(running)
-                jvm.wait_for_output()
+            for end in (lambda: flink.crash(running), jvm.wait_for_output):
+                with contextlib.suppress(Py4JError, OSError):  # the JVM has ended, or Flink takes too long to end
+                    end()
         if watch.rows_are_lost() and not recovery.checkpoint:  # all is over, and not all is printed: begin anew
             shutil.rmtree(savepoint.removeprefix("file:"))
             record_start(folder, plan.start, None)

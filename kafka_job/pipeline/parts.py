@@ -1,6 +1,7 @@
 """Parts: what was added up of some records, by key, on its way from the worker that has read them to their window."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Number
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -24,10 +25,10 @@ def shard_of(key: Any, shards: int) -> int:
 
 
 def whole(key: Any) -> Any:
-    """The key as equal ones are written alike: 7.0 is 7, and True is 1."""
+    """The key as equal ones are written alike, 7.0 as 7; the hash of a number is the same in each process."""
     if isinstance(key, tuple):
         return tuple(map(whole, key))
-    return int(key) if isinstance(key, (bool, float)) and key % 1 == 0 else key
+    return hash(key) if isinstance(key, Number) and key == key else key  # nan equals none
 
 
 def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int, time: int = 0) -> Iterator[Part]:

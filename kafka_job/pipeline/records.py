@@ -1,6 +1,7 @@
 """Records that have a time of their own, as in JSON: read by a function of the script, record by record."""
 
 import codecs
+import operator
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ def read_records(
     parts = batches.process(reader, output_type=Types.ROW([key, PART])).name("read records").uid("read-records")
     timed = through_operator(parts, "EventTime", uid="event-time")
     keyed = keyed_by_first_field(timed, key, PART)
-    keyed.slice = windows.slice
+    keyed.cut = windows.cut
     return keyed, parts.get_side_output(REJECTED).name("rejected").uid("rejected")
 
 
@@ -131,6 +132,7 @@ class ReadRecords(ProcessFunction):
                     if not found:
                         continue
                     moment, key, value = found
+                    moment = operator.index(moment)  # no float, which Java would not take
                     if not FIRST <= moment <= last:
                         raise ValueError(TOO_FAR if moment > last else "a time before the year 1")
                 except (ValueError, OverflowError, RecursionError) as error:
@@ -167,8 +169,8 @@ def records_of(piece: Piece, partition: int) -> list[Record]:
 
 
 def rejected(record: Record, error: Exception) -> Message:
-    """The record as it came, timestamp and all, with one header more."""
-    reason = str(error).encode(errors="backslashreplace")
+    """The record as it came, with one header more."""
+    reason = str(error)[:1000].encode(errors="backslashreplace")  # some quote all of the value
     return message(record.value, record.key, [*record.headers, (REASON, reason)], record.timestamp)
 
 

@@ -28,7 +28,7 @@ def message(
     headers: Sequence[tuple[str, bytes | None]] = (),
     timestamp: int | None = None,
 ) -> Message:
-    """A record for `write_messages`. `timestamp`: in milliseconds; None: of a result the last one of its window."""
+    """A record for `write_messages`. `timestamp`: in milliseconds; None: the end of its window; now, if it is later."""
     return value, key, list(headers), timestamp
 
 

@@ -39,7 +39,7 @@ class Plan:
         `source`: with brokers, topic and group; the rest comes from the plan. `watermarks`: those of one partition.
         """
         source.set_value_only_deserializer(raw_values("line"))
-        # A partition with such records alone is idle, too; else it would hold all windows back.
+        # A partition with nothing but records that are too far ahead is idle, too; else it would hold all windows back.
         guarded = max_ahead(watermarks, self.max_ahead, self.idle_timeout)
         lines = self.stream(environment, source, guarded)
         kept = through_operator(lines, "MaxAhead$Filter", guarded, TOO_FAR_AHEAD, uid="leave-out-too-far-ahead")

@@ -28,7 +28,7 @@ def batch_lines(lines: DataStream, window: int) -> DataStream:
     constants = window * 1000, BATCH_BYTES, NULL_VALUES, INVALID_LINES
     batch = Types.PICKLED_BYTE_ARRAY()
     batches = through_operator(lines, "BatchLines", *constants, uid="batch-lines", output_type=batch)
-    batches.slice = window * 1000  # for `aggregate`, which must have the same windows
+    batches.slice = window * 1000  # see Windows.cut
     report_nulls(batches)
     report(side_output(batches, INVALID_LINES), "invalidLines", "Lines with bytes that are not UTF-8")
     return batches

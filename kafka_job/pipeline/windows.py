@@ -28,6 +28,11 @@ class Windows:
     overlap: int = 0  # milliseconds from the end of a record's first window to that of its last one
     gap: int = 0  # milliseconds, of sessions
 
+    @property
+    def cut(self) -> tuple[int, int, int]:
+        """What parts are made for: with another one they would count in windows that are not theirs."""
+        return self.slice, self.shards, self.gap
+
 
 def tumbling(seconds: int, shards: int = SHARDS) -> Windows:
     """Windows that follow each other. `shards`: 1 brings all keys of a window to one place, as a ranking needs."""
@@ -70,7 +75,7 @@ def count_values(
 
     parts = batches.flat_map(count, output_type=PART).name("count in batch").uid("count-by-shard")
     keyed = parts.key_by(lambda part: part[0], key_type=Types.INT())
-    keyed.slice = batches.slice
+    keyed.cut = getattr(batches, "slice", None), shards, 0
     return keyed
 
 
@@ -87,8 +92,9 @@ def aggregate(
         things: in one word, what is counted where it is late.
         as_text: rows are texts, and those of a call become one; else each is an object, as a `message`.
     """
-    if parts.slice != windows.slice:  # records would count in windows that are not theirs
-        raise ValueError(f"The records were batched for other windows, of {parts.slice / 1000:g} s; see Windows.slice")
+    cut = getattr(parts, "cut", windows.cut)  # there is none where a script has made the parts
+    if any(one not in (None, other) for one, other in zip(cut, windows.cut, strict=True)):
+        raise ValueError(f"The parts were made for other windows than a {windows.text}; see Windows.cut")
     keyed = keep_watermark(parts)
     output_type = Types.STRING() if as_text else Types.PICKLED_BYTE_ARRAY()
     if windows.gap:

@@ -57,16 +57,29 @@ def one_sentence_for(checkpoint: Path | str) -> Iterator[None]:
         sys.exit(f"The checkpoint {checkpoint} cannot be read ({error}); {OTHER_CHECKPOINT}")
 
 
+TAKEN: set[Path] = set()  # folders that runs of this process use
+
+
 @contextlib.contextmanager
 def taken(folder: Path) -> Iterator[None]:
     """Take a folder for the run in the `with` block. The JVM locks it, and so for as long as it can write something."""
-    with contextlib.closing(java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")) as file:
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        while not locked(file.getChannel()):
-            if time.monotonic() > deadline:
-                sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
-            time.sleep(0.1)
-        yield
+    deadline = time.monotonic() + LOCK_TIMEOUT
+
+    def wait_a_moment() -> None:
+        if time.monotonic() > deadline:
+            sys.exit(f"Another run uses {folder}; stop that one, or {OTHER_FOLDER}")
+        time.sleep(0.1)
+
+    while folder in TAKEN:  # by a run of this process: to close its file once more would give up its lock
+        wait_a_moment()
+    TAKEN.add(folder)
+    try:
+        with contextlib.closing(java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")) as file:
+            while not locked(file.getChannel()):
+                wait_a_moment()
+            yield
+    finally:
+        TAKEN.remove(folder)
 
 
 def locked(channel: JavaObject) -> bool:
