@@ -102,6 +102,14 @@ def test_a_stdout_that_somebody_has_closed_is_not_waited_for() -> None:
     os.close(write)
 
 
+def test_a_jvm_that_has_ended_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook: the run in which it has ended said so, and the next one says it, too."""
+    ended = SimpleNamespace(poll=lambda: 137)
+    monkeypatch.setattr(gateway, "started", gateway.Jvm(process=ended, has_python=True, stdout=None, stderr=None))
+    with pytest.raises(SystemExit, match=r"^Flink's JVM has ended, killed or out of memory; start a new process\. "):
+        gateway.start(has_python=True)
+
+
 def test_a_process_runs_functions_in_one_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     jvm = gateway.Jvm(process=None, has_python=True, stdout=None, stderr=None)
     monkeypatch.setattr(gateway, "started", jvm)

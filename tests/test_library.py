@@ -157,6 +157,16 @@ def test_going_on_takes_all_state_but_that_of_the_source(tmp_path: Path) -> None
     assert recovery.settings["a"] == "b"
 
 
+def test_nothing_is_recorded_of_a_run_that_never_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline may refuse a flag of its own; the same command, mended, must find the folder as it was."""
+    monkeypatch.setattr(checkpoints, "ask_for_offsets", lambda *arguments: TOPIC)
+    monkeypatch.setattr(checkpoints, "check_group", lambda *arguments: None)
+    (tmp_path / "job.json").touch()
+    plan, _ = checkpoints.plan_in(tmp_path, JobOptions(), BROKER, "state", on_cluster=True)
+    assert plan.start == {0: 5, 1: 7}
+    assert not (tmp_path / "start.json").exists()
+
+
 def test_start_of_a_run_is_recorded(tmp_path: Path) -> None:
     checkpoint = tmp_path / "chk-1"
     assert checkpoints.recorded_start(tmp_path, None, on_cluster=True) is None

