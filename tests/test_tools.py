@@ -12,6 +12,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from kafka_job.kafka.config import read_config
+
 import pytest
 from kafka import KafkaConsumer
 
@@ -64,6 +66,13 @@ def test_broker_keeps_its_data_over_a_crash(own_broker: broker.Broker) -> None:
         KafkaConsumer(topic.name, bootstrap_servers=own_broker.bootstrap_servers, auto_offset_reset="earliest")
     ) as consumer:
         assert next(iter(consumer)).value == b"kept"
+
+
+def test_paths_in_properties_are_those_that_java_reads(tmp_path: Path) -> None:
+    """Kafka, and kafka_job as Kafka does: not as UTF-8."""
+    file = tmp_path / "client.properties"
+    file.write_bytes(broker.as_java_reads_it("client.id=/home/jörg/é\n"))
+    assert read_config(str(file)) == {"client.id": "/home/jörg/é"}
 
 
 def test_broker_on_a_port_that_is_taken() -> None:

