@@ -162,9 +162,10 @@ def start(has_python: bool) -> Jvm:
     started = started or launch(has_python)
     if started.has_python != has_python:
         sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
-    if started.process and started.process.poll() is not None:
-        sys.exit(f"Flink's JVM has ended, killed or out of memory; start a new process. Its log is in {log_file()}")
-    if started.process:  # a job before may have left its own loader, which finds fewer classes
+    if started.process:
+        if started.process.poll() is not None:
+            sys.exit(f"Flink's JVM has ended, killed or out of memory; start a new process. Its log is in {log_file()}")
+        # A job before may have left its own loader, which finds fewer classes.
         java_class("java.lang.Thread").currentThread().setContextClassLoader(
             java_class("java.lang.ClassLoader").getSystemClassLoader()
         )
