@@ -36,7 +36,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # For all that the tests start: two thirds of a start of Flink is Java's better compiler, and few tests run for longer.
-os.environ["JVM_ARGS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# No performance data: they are files in /tmp by the number of a process, and tests in namespaces have the same numbers.
+os.environ["JVM_ARGS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
 hypothesis.settings.register_profile("any machine", deadline=None)  # a time is nothing to assert
 hypothesis.settings.load_profile("any machine")
 ENGINE = Path(__file__).resolve().parent / "engine.py"

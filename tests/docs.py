@@ -104,7 +104,7 @@ class Terminal:
     def __init__(self, folder: Path, home: Path) -> None:
         environment = {
             "HOME": str(home),
-            "JVM_ARGS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # as in conftest.py
+            "JVM_ARGS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData",  # as in conftest.py
             "FLINK_PID_DIR": str(home),  # else in the environment, which others use, too
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "TERM": "dumb",

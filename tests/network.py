@@ -223,10 +223,10 @@ class Network(Cluster):
 
 
 def java_options() -> str:
-    """What Flink's own configuration tells Java."""
+    """What Flink's own configuration tells Java, and no file in /tmp, which all machines have; see conftest.py."""
     [options] = [
         line.split(":", 1)[1]
         for line in (PYFLINK / "conf" / "config.yaml").read_text().splitlines()
         if line.strip().startswith("all: ")
     ]
-    return options.strip()
+    return f"{options.strip()} -XX:-UsePerfData"

