@@ -182,6 +182,15 @@ def get_json(url: str) -> Any:
         return json.load(response)
 
 
+def post_json(url: str, body: Any) -> Any:
+    """A POST to Flink's REST API."""
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(
+        urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10
+    ) as response:
+        return json.load(response)
+
+
 def metric_total(rest: str, job: str, name: str, only: str = "") -> float:
     """The sum of a metric, over all subtasks of a job's operators, or those whose names begin with `only`."""
     total = 0.0

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 from kafka_job import Plan
-from kafka_job.kafka.broker import Broker
+from kafka_job.flink import gateway
+from kafka_job.kafka.broker import Broker, result_of
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
@@ -23,6 +24,7 @@ from support import (
     expected_counts,
     lines,
     parse_rows,
+    post_json,
     random_lines,
     read_records,
     slow_script,
@@ -144,7 +146,7 @@ def test_a_run_without_checkpoints_aborts_what_a_crash_has_left_open(
     records = topic.produce(lines(*["closed"] * 5, "open"))
     arguments = [*topic.arguments(), "--to-topic", to_topic.name]
     script = edited(
-        tmp_path / "edited", "state, to", 'state, {"execution.checkpointing.interval": "1 h"}, to', TO_KAFKA
+        tmp_path / "edited", "state, to", 'state, {"execution.checkpointing.interval": "10 min"}, to', TO_KAFKA
     )
     job = start_process(*arguments, script=script)
     job.until(lambda: all_records.end() == 1, "the row of the closed window")
@@ -155,6 +157,43 @@ def test_a_run_without_checkpoints_aborts_what_a_crash_has_left_open(
     assert ended.code == 0, ended.stderr
     assert committed.counts() == expected_counts(records)
     assert len(all_records.rows()) == 3
+
+
+def test_transactions_that_the_broker_has_aborted_are_said(
+    jvm: gateway.Jvm,
+    new_topic: Callable[..., Topic],
+    start_job: Callable[..., Job],
+    readers: Callable[[Topic], tuple[Reader, Reader]],
+    tmp_path: Path,
+) -> None:
+    """As after a break that was too long: here somebody else takes the id of the transaction."""
+    topic, to_topic = new_topic(), new_topic()
+    committed, all_records = readers(to_topic)
+    topic.produce(lines(*["closed"] * 5, "open"))
+    arguments = [*topic.arguments(), "--to-topic", to_topic.name, "--checkpoint-dir", str(tmp_path / "kept")]
+    rarely = {"execution.checkpointing.interval": "10 min"}  # what is in this one checkpoint is committed once more
+    job = start_job(*arguments, script=TO_KAFKA, settings=rarely)
+    job.until(lambda: all_records.end() == 1, "the row of the closed window")
+    post_json(f"{job.web_ui()}/jobs/{job.id()}/checkpoints", {"checkpointType": "FULL"})
+    job.until(lambda: committed.end() > 1, "the row of the closed window, and the mark of its transaction")
+    job.end()
+    with Broker(topic.bootstrap_servers).admin() as admin:
+        ids = [one.transactionalId() for one in result_of(admin.listTransactions().all())]
+        result_of(admin.fenceProducers([one for one in ids if to_topic.name in one or topic.group in one]).all())
+
+    ended = start_job(*arguments, "--bounded", script=TO_KAFKA).wait()
+    assert ended.code == 0, ended.stderr
+    said = f"Rows are missing in the topic {to_topic.name}: transactions were not committed within 15 minutes, or "
+    assert said in ended.stderr
+
+
+def test_checkpoints_that_come_later_than_a_broker_aborts(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job]
+) -> None:
+    arguments = [*new_topic().arguments(), "--to-topic", new_topic().name]
+    ended = start_job(*arguments, script=TO_KAFKA, settings={"execution.checkpointing.interval": "1 h"}).wait()
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Checkpoints every 3600 s are too rare: they commit what is written, and a broker ")
 
 
 def test_stop_commits_the_open_windows(

@@ -285,11 +285,11 @@ def test_metrics_have_their_names(client: JobClient) -> None:
     }
 
     def missing() -> set[str]:
-        found = {metric["id"] for metric in live.ask(running.job_url(client))}
+        found = {metric["id"] for metric in running.metrics_of(running.job_url(client), live.METRICS)}
         return {name for name in expected if not any(re.fullmatch(name, one) for one in found)}
 
     wait_for(lambda: not missing(), f"metrics {expected}", 30)
-    metrics = live.ask(running.job_url(client))
+    metrics = running.metrics_of(running.job_url(client), live.METRICS)
     assert live.progress(metrics, live.Progress(), 1).reported["numbersAdded"] >= 0
 
 

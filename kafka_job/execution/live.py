@@ -10,13 +10,12 @@ import re
 import sys
 import threading
 import time
-import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from kafka_job.flink.gateway import Jvm
-from kafka_job.flink.running import get_json
+from kafka_job.flink.running import metrics_of
 from kafka_job.terminal import printable, utc
 
 from py4j.protocol import Py4JError
@@ -132,7 +131,7 @@ class LiveTable:
             now = time.monotonic()
             if now - asked >= ASK:
                 with contextlib.suppress(OSError, LookupError):  # it starts, or has ended
-                    self.progress = progress(ask(job_url), self.progress, now - asked)
+                    self.progress = progress(metrics_of(job_url, METRICS, ANSWER), self.progress, now - asked)
                 asked = now
             with terminal_may_close():
                 if live.console.width < width:
@@ -149,17 +148,6 @@ def terminal_may_close() -> Iterator[None]:
         yield
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def ask(job_url: str) -> list[dict[str, Any]]:
-    """The values of METRICS over all subtasks, as Flink's REST API has them; raises OSError or LookupError."""
-    found = []
-    for vertex in get_json(job_url, ANSWER)["vertices"]:
-        url = f"{job_url}/vertices/{vertex['id']}/subtasks/metrics"
-        names = [metric["id"] for metric in get_json(url, ANSWER) if METRICS.fullmatch(metric["id"])]
-        if names:
-            found += get_json(f"{url}?get={urllib.parse.quote(','.join(names))}", ANSWER)
-    return found
 
 
 def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) -> Progress:

@@ -117,6 +117,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         try:
             with flink.failure_of(running), table.shown(flink.job_url(running)) if table else contextlib.nullcontext():
                 all_read = wait_for_end(running, plan, stop, watch)
+                watch.say_lost_rows()  # a short run ends before the first look
                 leave_open = options.no_drain and not all_read
                 keys = "Ctrl-C, pressed twice," if all_read else "a second Ctrl-C"
                 savepoint = flink.stop_with_savepoint(running, folder, not leave_open, watch.look, keys)

@@ -12,6 +12,7 @@ from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import Jvm, log_file, stdout_is_gone
 from kafka_job.flink.snapshots import METADATA
 from kafka_job.kafka.checks import check_kafka
+from kafka_job.pipeline.sinks import TRANSACTION_TIMEOUT
 from kafka_job.pipeline.source import Plan
 from kafka_job.resume.plans import record_start
 from kafka_job.terminal import say, utc
@@ -23,6 +24,7 @@ ASK = 5.0  # seconds between two questions to Flink
 ASK_KAFKA = 60.0  # the same, to the broker; each costs some 5 kB of log
 # A checkpoint that fails with the job, or since the job ends, or does not run yet.
 NO_NEWS = re.compile("Checkpoint Coordinator is (suspending|shutdown)|tasks not ready|tasks are currently running")
+LOST = re.compile(r".*\.failedCommittables")  # commits of transactions, since the job has started or begun again
 LITTLE = 100 * 2**20  # bytes that are left on a disk
 
 
@@ -37,6 +39,7 @@ class Watch:
         self.asked = self.asked_kafka = time.monotonic()
         self.wrong_with_kafka = ""
         self.has_checkpoint = self.had_task_manager = False
+        self.lost = 0  # transactions
         self.failed = 0  # when the newest failure was that is known, in milliseconds since the epoch
 
     def look(self) -> None:
@@ -53,6 +56,7 @@ class Watch:
                 sys.exit(f"The part of Flink that runs the job has ended. All of Flink's log is in {log_file()}")
             self.had_task_manager = has_task_manager
             self.say_failures()
+            self.say_lost_rows()
         if self.asked > self.asked_kafka + ASK_KAFKA:
             self.say_what_is_wrong_with_kafka()
             self.asked_kafka = time.monotonic()
@@ -99,6 +103,18 @@ class Watch:
             why = found[min(new)].partition("\n\tat ")[0] + "".join(map(state_of, self.folders))
             say(f"Flink tries again (newest checkpoint: {good}): {why}")
             self.failed = max(new)
+
+    def say_lost_rows(self) -> None:
+        """Say that a broker has aborted what should be committed. Flink only logs it."""
+        topics = [topic for topic, right in self.job.rights.items() if right == "WRITE"]
+        metrics = []
+        with contextlib.suppress(OSError, LookupError, Py4JJavaError):  # as in `look`
+            metrics = flink.metrics_of(flink.job_url(self.running), LOST) if topics else []
+        lost = sum(int(metric["sum"]) for metric in metrics)
+        if lost > self.lost:
+            why = f"not committed within {TRANSACTION_TIMEOUT // 60_000} minutes, or aborted by another job or hand"
+            say(f"Rows are missing in the topic {' or '.join(topics)}: transactions were {why} ({lost - self.lost}).")
+        self.lost = lost
 
 
 def state_of(folder: Path) -> str:

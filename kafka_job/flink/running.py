@@ -12,6 +12,7 @@ import re
 import sys
 import time
 import traceback
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -98,6 +99,20 @@ def records_handed_on(running: JobClient) -> int:
     except (OSError, Py4JJavaError):
         return -1
     return source["metrics"]["write-records"]
+
+
+def metrics_of(job_url: str, names: re.Pattern[str], timeout: float = 10) -> list[dict[str, Any]]:
+    """The values of metrics over all subtasks, as Flink's REST API has them; raises OSError or LookupError.
+
+    `names`: of all of a metric's name in there. `timeout`: seconds for each question.
+    """
+    found = []
+    for vertex in get_json(job_url, timeout)["vertices"]:
+        url = f"{job_url}/vertices/{vertex['id']}/subtasks/metrics"
+        matching = [metric["id"] for metric in get_json(url, timeout) if names.fullmatch(metric["id"])]
+        if matching:
+            found += get_json(f"{url}?get={urllib.parse.quote(','.join(matching))}", timeout)
+    return found
 
 
 def trigger_checkpoint(running: JobClient) -> JavaObject:

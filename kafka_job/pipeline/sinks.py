@@ -1,5 +1,6 @@
 """Where results go: files, the screen, a topic."""
 
+import sys
 from collections.abc import Sequence
 
 from kafka_job.flink.operators import rows_as_messages
@@ -50,12 +51,19 @@ def write_messages(
     """Write each `message` to a topic, on the broker that the job reads from.
 
     `transactional_ids`: what the names of transactions begin with, the same in each run, another in other jobs; each
-    message is then written exactly once. None: at least once.
+    message is then written exactly once. None: at least once. Exits with one sentence where checkpoints are too rare.
     """
     sink = KafkaSink.builder().set_bootstrap_servers(plan.broker.bootstrap_servers)
     rows_as_messages(sink, topic)
     properties = {"max.request.size": "33554432"}  # what is larger than 1 MB is for the topic to refuse, not for us
     if transactional_ids:
+        interval = messages.get_execution_environment().get_checkpoint_config().get_checkpoint_interval()
+        if interval >= TRANSACTION_TIMEOUT:
+            limit = f"a broker aborts a transaction that is open for {TRANSACTION_TIMEOUT // 1000} s"
+            mend = "set execution.checkpointing.interval: 1 min"
+            sys.exit(
+                f"Checkpoints every {interval // 1000} s are too rare: they commit what is written, and {limit}; {mend}"
+            )
         properties["transaction.timeout.ms"] = str(TRANSACTION_TIMEOUT)
         sink.set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE).set_transactional_id_prefix(transactional_ids)
     else:  # a checkpoint waits until the broker has all of them
