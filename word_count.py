@@ -32,8 +32,8 @@ from pyflink.datastream.connectors.file_system import BucketAssigner, FileSink, 
 from pyflink.datastream.connectors.kafka import KafkaSource
 from pyflink.datastream.window import TumblingEventTimeWindows
 
-SETTINGS = {  # Flink's configuration
-    "execution.checkpointing.interval": "3 s",  # at each one waiting lines go on, files appear, offsets are committed
+SETTINGS = {  # Flink's configuration; run() has the same by default, they stand here to be seen
+    "execution.checkpointing.interval": "3 s",  # each hands on lines that wait, shows files, commits offsets
     "pipeline.object-reuse": "true",  # no copies between steps; so no step may change what it is given
     "python.execution-mode": "thread",  # Python functions run inside Flink's JVM, not in processes of their own
 }
@@ -59,9 +59,10 @@ def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: 
     """The topic's values, as Rows of one field: bytes, or null. Event time is the timestamp that Kafka has of each."""
     source = KafkaSource.builder().set_bootstrap_servers(options.bootstrap_servers)
     source.set_topics(options.topic).set_group_id(options.group_id)
-    # The watermark is how far event time has come: the newest time less --max-delay (or 0), in the slowest partition.
+    # The watermark is how far event time has come: the newest time less --max-delay, in the slowest partition.
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
-    # Where to begin and end, only the plan knows. It adds that, a deserializer, a uid and an idle timeout.
+    # Where to begin and end, only the plan knows. It adds that, a deserializer, a uid and an idle timeout, and leaves
+    # out records whose time is too far ahead (--max-ahead).
     return plan.read(environment, source, watermarks)  # in it: environment.from_source(source.build(), watermarks, ...)
 
 
@@ -81,7 +82,7 @@ def count_batches(batches: DataStream) -> KeyedStream:
 
 
 def count_words(batch: list[bytes]) -> Counter[str]:
-    """How often each word is in a batch. A part of it has 200 kB of lines or so, which fits the processor's cache."""
+    """How often each word is in a batch. Each item has 200 kB of lines or so, which fits the processor's cache."""
     return Counter(chain.from_iterable(map(split, batch)))
 
 
@@ -102,7 +103,7 @@ def count_windows(shards: KeyedStream, window: int) -> DataStream:
     """Add up the counts of a shard in each window of event time; rows come out when the watermark closes it."""
     late = OutputTag("late")  # marks counts whose window has closed
     windows = shards.window(TumblingEventTimeWindows.of(Time.seconds(window))).side_output_late_data(late)
-    # It calls add as counts come, and MakeRows when the window closes.
+    # Flink calls add as counts come, and MakeRows when the window closes.
     rows = windows.reduce(add, MakeRows(), output_type=Types.STRING()).name(f"count per {window} s window")
     rows.uid(f"count-in-{SHARDS}-shards")  # with another number, old state would have words in the wrong shards
     report_late(rows, late, lambda pair: pair[1].total())  # their number is printed on stderr at the end
@@ -140,7 +141,7 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time.")
-    # Checkpoints are kept with the text after state=: one that has changed, by other windows say, does not fit them.
+    # Checkpoints are kept with the text after state=; where it is another one, as for other windows, they do not fit.
     run("word_count", build, options, state=f"counts per window of {options.window} s", settings=SETTINGS)
 
 

@@ -30,11 +30,7 @@ def jar_path(folder: Path = FOLDER, coordinates: str = CONNECTOR) -> Path:
 
 
 def verify(jar: Path, sha256: str) -> None:
-    """Compare a jar with the pinned sum.
-
-    Raises:
-        WrongChecksum: the file's SHA-256 is another one.
-    """
+    """Compare a jar with the pinned sum; raises WrongChecksum: its SHA-256 is another one."""
     actual = hashlib.sha256(jar.read_bytes()).hexdigest()
     if actual != sha256:
         raise WrongChecksum(f"{jar} has SHA-256 {actual}, but {sha256} is pinned")
@@ -43,9 +39,7 @@ def verify(jar: Path, sha256: str) -> None:
 def download(coordinates: str, folder: Path) -> Path:
     """Download one artifact from Maven Central into `folder`; the path of the jar.
 
-    Raises:
-        RuntimeError: there is no such artifact.
-        requests.RequestException: the repository cannot be reached.
+    Raises RuntimeError: there is no such artifact; requests.RequestException: the repository cannot be reached.
     """
     from jgo.maven import MavenContext  # imported late: a jar that is already here needs nothing but Python
 
@@ -56,8 +50,7 @@ def download(coordinates: str, folder: Path) -> Path:
 def fetch(folder: Path = FOLDER, sha256: str | None = None, coordinates: str = CONNECTOR) -> Path:
     """A pinned jar in `folder`, downloaded if it is not there yet. `sha256`: None: the pinned one.
 
-    Raises:
-        WrongChecksum: the jar that is there, or the downloaded one, has another SHA-256. A wrong download is discarded.
+    Raises WrongChecksum: the jar that is there, or the downloaded one, has another. A wrong download is discarded.
     """
     jar, pinned = jar_path(folder, coordinates), sha256 or SHA256[coordinates]
     if not jar.exists():

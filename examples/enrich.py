@@ -31,7 +31,7 @@ from kafka_job import (
     write_rows,
 )
 
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream import StreamExecutionEnvironment
 
 OTHER = "other"  # the category of words that are not in the table
 
@@ -77,21 +77,16 @@ class FindCategories:
         return [self.table.get(word, OTHER) for word in split(lines)]  # ["fruit", "fruit", "other"]
 
 
-def count_categories(batches: DataStream, table: dict[str, str], window: int) -> DataStream:
-    """Count categories per window of `window` seconds: batches of lines come in, rows go out when it closes."""
-    return aggregate(count_values(batches, FindCategories(table)), tumbling(window), operator.add, count_rows)
-
-
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, join and count, sink."""
     batches = batch_lines(read_lines(environment, options, plan), options.window)
-    write_rows(count_categories(batches, read_table(options.table), options.window), options.output)
+    categories = count_values(batches, FindCategories(read_table(options.table)))
+    write_rows(aggregate(categories, tumbling(options.window), operator.add, count_rows), options.output)
 
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per category and window of event time.")
-    state = f"counts of categories per window of {options.window} s"
-    run("enrich", build, options, state)
+    run("enrich", build, options, state=f"counts of categories per window of {options.window} s")
 
 
 if __name__ == "__main__":

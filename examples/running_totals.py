@@ -34,7 +34,7 @@ from kafka_job import (
 )
 
 from pyflink.common import Types
-from pyflink.datastream import DataStream, KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 
@@ -102,23 +102,12 @@ class Totals(KeyedProcessFunction):
         self.seen.update(seen)
 
 
-def total_words(batches: DataStream, state_ttl: int | None) -> DataStream:
-    """Count words for all time: batches of lines come in, rows go out.
-
-    Args:
-        batches: of `batch_lines`, with timestamps and watermarks.
-        state_ttl: seconds after which a word that was not seen is forgotten; None: never.
-    """
-    counts = keep_watermark(count_values(batches))
-    totals = counts.process(Totals(state_ttl), output_type=Types.STRING())
-    return totals.name("running totals").uid(f"totals-in-{SHARDS}-shards")
-
-
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, totals, sink."""
     lines = read_lines(environment, options, plan)
-    rows = total_words(batch_lines(lines, window=1), options.state_ttl)  # a row is of one second, so a batch is, too
-    write_rows(rows, options.output)
+    batches = batch_lines(lines, window=1)  # a row is of one second, so a batch is, too
+    totals = keep_watermark(count_values(batches)).process(Totals(options.state_ttl), output_type=Types.STRING())
+    write_rows(totals.name("running totals").uid(f"totals-in-{SHARDS}-shards"), options.output)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from kafka_job import (
     write_rows,
 )
 
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream import StreamExecutionEnvironment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +45,15 @@ class Options(JobOptions):
             raise ValueError(f"--window must be a multiple of --slide, and {self.window} is none of {self.slide}")
 
 
-def count_words(batches: DataStream, window: int, slide: int) -> DataStream:
-    """Count words per window of `window` seconds, of which one begins every `slide` seconds.
-
-    Args:
-        batches: of `batch_lines` with `slide`.
-        window: a multiple of `slide`.
-    """
-    # Late is what is too late for all of its windows. What is too late for some of them is reported, too.
-    return aggregate(count_values(batches), sliding(window, slide), operator.add, count_rows)
-
-
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, count, sink."""
     lines = read_lines(environment, options, plan)
     # Windows begin and end at multiples of --slide. All words between two of these are in the same windows, so a batch,
     # which has one timestamp, must not reach beyond such a slice: it is made of --slide seconds, not of --window.
     batches = batch_lines(lines, options.slide)
-    write_rows(count_words(batches, options.window, options.slide), options.output)
+    # Late is what is too late for all of its windows. What is too late for some of them is reported, too.
+    counts = aggregate(count_values(batches), sliding(options.window, options.slide), operator.add, count_rows)
+    write_rows(counts, options.output)
 
 
 def main() -> None:

@@ -19,20 +19,9 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Annotated
 
-from kafka_job import (
-    JobOptions,
-    Plan,
-    aggregate,
-    batch_lines,
-    count_values,
-    read_lines,
-    run,
-    tumbling,
-    utc,
-    write_rows,
-)
+from kafka_job import JobOptions, Plan, aggregate, batch_lines, count_values, read_lines, run, tumbling, utc, write_rows
 
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.datastream.window import TimeWindow
 
 TOP = 10
@@ -56,16 +45,11 @@ def rank_rows(window: TimeWindow, counts: Mapping[str, int]) -> Iterator[str]:
         yield f"{start}\t{rank}\t{word}\t{count}"
 
 
-def top_words(batches: DataStream, window: int) -> DataStream:
-    """The top words per window of `window` seconds: batches of lines come in, rows go out when their window closes."""
-    counts = count_values(batches, shards=1)  # all words of a window are in one shard
-    return aggregate(counts, tumbling(window, shards=1), operator.add, rank_rows)
-
-
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
     """Source, top words, sink."""
-    lines = read_lines(environment, options, plan)
-    rows = top_words(batch_lines(lines, options.window), options.window)
+    batches = batch_lines(read_lines(environment, options, plan), options.window)
+    counts = count_values(batches, shards=1)  # all words of a window are in one shard
+    rows = aggregate(counts, tumbling(options.window, shards=1), operator.add, rank_rows)
     write_rows(rows, options.output)
 
 

@@ -21,7 +21,7 @@ from typing import Annotated
 
 from kafka_job import JobOptions, Plan, query, read_lines, report, run, tables_with_lines, write_rows
 
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import DataTypes
 
 SETTINGS = {
@@ -66,30 +66,19 @@ class Options(JobOptions):
     window: Annotated[int, "length of the windows in seconds"] = 5
 
 
-def count_words(environment: StreamExecutionEnvironment, lines: DataStream, window: int) -> DataStream:
-    """Count words per window of `window` seconds: lines come in, rows go out when their window closes."""
-    tables = tables_with_lines(environment, lines)
-    tables.execute_sql(WORDS)  # defines the view: nothing runs yet
-    tables.execute_sql(COUNTS.format(window=window))
-    report(
-        query(tables, NULL_VALUES, DataTypes.BIGINT()),
-        "nullValues",
-        "Records with a null value (tombstones), not counted",
-    )
-    return query(tables, ROWS, DataTypes.STRING())
-
-
 def build(environment: StreamExecutionEnvironment, options: Options, plan: Plan) -> None:
-    """Source, count, sink."""
-    lines = read_lines(environment, options, plan)
-    rows = count_words(environment, lines, options.window)
-    write_rows(rows, options.output)
+    """Source, count, sink: lines come in, rows go out when their window closes."""
+    tables = tables_with_lines(environment, read_lines(environment, options, plan))
+    tables.execute_sql(WORDS)  # defines the view: nothing runs yet
+    tables.execute_sql(COUNTS.format(window=options.window))
+    nulls = query(tables, NULL_VALUES, DataTypes.BIGINT())
+    report(nulls, "nullValues", "Records with a null value (tombstones), not counted")
+    write_rows(query(tables, ROWS, DataTypes.STRING()), options.output)
 
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time, in SQL.")
-    state = f"SQL counts per window of {options.window} s"
-    run("word_count_sql", build, options, state, SETTINGS)
+    run("word_count_sql", build, options, state=f"SQL counts per window of {options.window} s", settings=SETTINGS)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 12) or not find_spec("pyflink"):
     sys.exit(f"No PyFlink in {sys.executable}; it needs Python 3.10 to 3.12: make, then source .venv/bin/activate")
 
 # The imports take half a second, in which Ctrl-C would end with a stack trace.
-if quiet := current_thread() is main_thread() and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+if ctrl_c_raises := current_thread() is main_thread() and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from kafka_job.execution.entry import run
@@ -36,5 +36,5 @@ from kafka_job.pipeline.steps import batch_lines, keep_watermark, report, report
 from kafka_job.pipeline.windows import aggregate, count_rows, count_values, session, sliding, split, tumbling
 from kafka_job.terminal import utc
 
-if quiet:
+if ctrl_c_raises:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -143,11 +143,7 @@ class ToTopic(JobOptions):
         return f"kafka://{self.to_topic}" if self.to_topic else self.output
 
     def transactional_ids(self) -> str:
-        """What the names of this job's transactions begin with: the same in each of its runs, another in other jobs.
-
-        With the name of a transaction goes the right to abort it. The next run does that with what a crash has left
-        open.
-        """
+        """For `write_messages`. Who has a transaction's name may abort it: the next run does, after a crash."""
         return f"{self.topic}/{self.to_topic}/{self.group_id}"  # no topic's name has a slash
 
 

@@ -5,6 +5,7 @@ import subprocess
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 from kafka_job.flink import gateway
 
@@ -24,7 +25,7 @@ def test_options_for_java_are_split_as_a_shell_does(monkeypatch: pytest.MonkeyPa
 def test_another_flink_of_the_machine_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONF_DIR", "LIB_DIR", "OPT_DIR", "PLUGINS_DIR", "ENV_JAVA_OPTS"):
         monkeypatch.setenv(f"FLINK_{name}", "/another/flink")
-    flinks = {name: value for name, value in gateway.environment(True).items() if name.startswith("FLINK_")}
+    flinks = {name: value for name, value in gateway.variables_of_jvm(True).items() if name.startswith("FLINK_")}
     assert flinks.keys() == {"FLINK_CONF_DIR", "FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR"}
     assert all(Path(folder).parent == gateway.HOME for folder in flinks.values())
     assert not [part for part in gateway.command("/java") if "/another/flink" in part]
@@ -53,7 +54,7 @@ def test_flink_may_be_configured_in_either_way(monkeypatch: pytest.MonkeyPatch) 
 def test_no_proxy_of_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", ".corp.example")
-    assert gateway.environment(True)["no_proxy"] == ".corp.example,localhost,127.0.0.1"
+    assert gateway.variables_of_jvm(True)["no_proxy"] == ".corp.example,localhost,127.0.0.1"
 
 
 def test_further_jars_are_behind_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,9 @@ def test_a_jvm_that_has_ended_is_not_asked_again(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_process_runs_functions_in_one_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    jvm = gateway.Jvm(process=None, has_python=True, stdout=None, stderr=None)
+    runs = SimpleNamespace(poll=lambda: None)
+    jvm = gateway.Jvm(process=runs, has_python=True, stdout=None, stderr=None)
+    monkeypatch.setattr(gateway, "java_class", mock.Mock())
     monkeypatch.setattr(gateway, "started", jvm)
     assert gateway.start(has_python=True) is jvm
     with pytest.raises(SystemExit, match=r"^This process runs Python functions in the other mode \(.*\); start a new"):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -37,12 +38,14 @@ TOPIC = offsets.TopicOffsets(id=None, first={0: 5, 1: 0}, end={0: 10, 1: 20}, co
     ("start", "expected"), [("committed", {0: 5, 1: 7}), ("earliest", {0: 5, 1: 0}), ("latest", {0: 10, 1: 20})]
 )
 def test_start_offsets(start: str, expected: offsets.Offsets) -> None:
-    assert plans.start_offsets(start, TOPIC) == expected
+    assert plans.make_plan(JobOptions(start=start), BROKER, TOPIC, None, by_flink=False).start == expected
 
 
-def test_missing_records() -> None:
-    assert plans.missing_records(start={0: 5, 1: 7}, first=TOPIC.first) == 0
-    assert plans.missing_records(start={0: 2, 1: 0}, first=TOPIC.first) == 3
+def test_missing_records(capsys: pytest.CaptureFixture[str]) -> None:
+    plans.check_start({0: 5, 1: 7}, TOPIC, "the group", "mend it")
+    assert capsys.readouterr().err == ""
+    plans.check_start({0: 2, 1: 0}, TOPIC, "the group", "mend it")
+    assert capsys.readouterr().err.startswith("3 records are missing: the topic's retention has deleted them")
 
 
 def test_a_group_that_may_not_be_written_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,11 +60,16 @@ def test_a_group_that_may_not_be_written_to_is_refused(monkeypatch: pytest.Monke
         offsets.check_group(BROKER, "input", "mine", TOPIC)
 
 
-def test_what_changes_between_two_jobs_is_named() -> None:
+def test_what_changes_between_two_jobs_is_named(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path / "job" / "chk-1", 1)
     before = {"topic": "input", "state": "windows"}
-    assert checkpoints.difference(before, dict(before)) is None
-    assert checkpoints.difference(before, before | {"state": "totals"}) == "state: windows, now totals"
-    assert checkpoints.difference({}, before) == "topic: None, now input"
+    (tmp_path / "job.json").write_text(json.dumps(before))
+    checkpoints.check_owner(tmp_path, before)
+    with pytest.raises(SystemExit, match=r" are of another job \(state: windows, now totals\); choose another folder"):
+        checkpoints.check_owner(tmp_path, before | {"state": "totals"})
+    (tmp_path / "job.json").write_text("")
+    with pytest.raises(SystemExit, match=r" are of another job \(topic: None, now input\); choose another folder"):
+        checkpoints.check_owner(tmp_path, before)
 
 
 def make_checkpoint(folder: Path, number: int) -> Path:
@@ -101,9 +109,9 @@ def test_a_savepoint_has_a_plan_of_its_own(key: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cluster, "place_for_checkpoints", lambda configuration: {})
     monkeypatch.setattr(cluster, "ask_broker", mock.Mock())
     job, target = mock.Mock(options=JobOptions()), {"execution.target": "embedded"}
-    assert cluster.planned(job, target | {key: "/sp"}, contextlib.ExitStack())[0] == "plan"
+    assert cluster.planned(job, target | {key: "/sp"}, None, contextlib.ExitStack())[0] == "plan"
     assert made.call_args.args[0] == "/sp"
-    assert cluster.planned(job, target | {key: cluster.LAST_STATE}, contextlib.ExitStack())[0] == "another plan"
+    assert cluster.planned(job, target | {key: cluster.LAST_STATE}, None, contextlib.ExitStack())[0] == "another plan"
 
 
 class Failed(Py4JJavaError):

@@ -238,8 +238,10 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     """As those of another user."""
     (tmp_path / "start.json").mkdir()
     said = rf"^Cannot use {tmp_path}/start\.json: Is a directory; choose another folder: --checkpoint-dir DIR$"
-    with pytest.raises(SystemExit, match=said), said_in_one_sentence():
+    with pytest.raises(SystemExit, match=said), said_in_one_sentence(tmp_path):
         recorded_start(tmp_path, None, on_cluster=False)
+    with pytest.raises(FileNotFoundError), said_in_one_sentence(tmp_path / "kept"):
+        (tmp_path / "words.tsv").open()  # a script's own: it is for a traceback
 
 
 def test_a_note_that_is_cut_short(tmp_path: Path) -> None:
@@ -296,7 +298,7 @@ def test_flink_is_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", "http://localhost:1")
         assert get_json(f"http://localhost:{server.server_port}/") == [1]
     monkeypatch.setenv("no_proxy", "example.org")
-    assert gateway.environment(has_python=False)["no_proxy"] == "example.org,localhost,127.0.0.1"
+    assert gateway.variables_of_jvm(has_python=False)["no_proxy"] == "example.org,localhost,127.0.0.1"
 
 
 def test_process_mode_behind_a_proxy(
@@ -352,7 +354,7 @@ def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(watch.flink, "has_task_manager", lambda running: False)
     monkeypatch.setattr(watch.Watch, "say_failures", lambda watched: None)
     jvm = SimpleNamespace(stdout=SimpleNamespace(failure=None))
-    watched = watch.Watch(None, jvm, tmp_path, SimpleNamespace(options=JobOptions()), None)
+    watched = watch.Watch(None, jvm, tmp_path, SimpleNamespace(options=JobOptions(), rights={}), None)
     watched.look()  # it is not there yet
     watched.had_task_manager = True
     with pytest.raises(SystemExit, match=r"^The part of Flink that runs the job has ended\. All"):

@@ -109,11 +109,7 @@ def is_kafka(bootstrap_servers: str, timeout: float = 5.0, **access: Any) -> boo
 
 
 def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1, **access: Any) -> bool:
-    """Create a topic where it is missing; whether it was. `access` is that of `is_kafka`.
-
-    Raises:
-        KafkaError: the broker does not answer, or refuses.
-    """
+    """Create a topic where it is missing; whether it was. `access`: see `is_kafka`. Raises KafkaError."""
     with KafkaAdminClient(bootstrap_servers=bootstrap_servers, **access) as admin:
         if topic in admin.list_topics():  # who may use a topic may not always create one
             return False
@@ -133,8 +129,7 @@ def jars_folder(environment: Path) -> Path:
 def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
     """The folder with the jars of Kafka, downloaded on first use into the Python environment.
 
-    Raises:
-        BrokerError: Maven Central cannot be reached, or the jars are not those in LOCK. Wrong downloads are discarded.
+    Raises BrokerError: Maven Central is out of reach, or the jars are not those in LOCK. Wrong downloads are discarded.
     """
     jars = jars_folder(environment)
     if jars.exists():
@@ -147,11 +142,7 @@ def kafka_jars(environment: Path = Path(sys.prefix)) -> Path:
 
 
 def lock_jars(environment: Path = Path(sys.prefix)) -> Path:
-    """Download Kafka's jars, whichever they are, and pin these; their folder.
-
-    Raises:
-        BrokerError: Maven Central cannot be reached.
-    """
+    """Download Kafka's jars, whichever they are, and pin these; their folder. Raises as `downloaded_jars`."""
     jars = jars_folder(environment)
     with downloaded_jars(jars.parent) as downloaded:
         LOCK.write_text(sums(downloaded))
@@ -167,11 +158,7 @@ def sums(jars: Path) -> str:
 
 
 def verify(jars: Path, mend: str) -> None:
-    """Compare the jars in a folder with the pinned ones; it takes 0.05 s.
-
-    Raises:
-        BrokerError: one is missing, too many, or another one.
-    """
+    """Compare the jars in a folder with the pinned ones, in 0.05 s; raises BrokerError: they are not the same."""
     wrong = {line.split()[1] for line in {*sums(jars).splitlines()} ^ {*LOCK.read_text().splitlines()}}
     if wrong:
         raise BrokerError(f"Kafka's jars are not those in {LOCK.name} ({', '.join(sorted(wrong))}); {mend}")
@@ -181,8 +168,7 @@ def verify(jars: Path, mend: str) -> None:
 def downloaded_jars(parent: Path) -> Iterator[Path]:
     """A folder below `parent` with the jars of Kafka as Maven Central has them; deleted with the block, unless moved.
 
-    Raises:
-        BrokerError: Maven Central cannot be reached.
+    Raises BrokerError: Maven Central cannot be reached.
     """
     from jgo.env import EnvironmentBuilder, LinkStrategy
     from jgo.maven import MavenContext
@@ -219,11 +205,7 @@ class Broker:
         return self.folder / "broker.log"
 
     def start(self) -> None:
-        """Start the broker, formatting its storage the first time, and wait until it answers.
-
-        Raises:
-            BrokerError: it ended, or did not answer within START_TIMEOUT seconds.
-        """
+        """Start the broker, and wait until it answers. Raises BrokerError: not within START_TIMEOUT seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
         properties.write_bytes(as_java_reads_it(self.properties()))
@@ -296,13 +278,8 @@ def embedded_broker(
 ) -> Iterator[Broker]:
     """A running broker that ends with the `with` block.
 
-    Args:
-        port: of localhost; a free one if None.
-        folder: where the data stays; a temporary one, deleted at the end, if None.
-        advertised_port: of a proxy on localhost, which must listen already; the broker's own port if None.
-
-    Raises:
-        BrokerError: it does not start.
+    `port`: of localhost; None: a free one. `folder`: where the data stays; None: a temporary one. `advertised_port`: of
+    a proxy on localhost, which must listen already; None: the broker's own. Raises BrokerError: it does not start.
     """
     with data_folder(folder) as data, running(Broker(data, port or free_port(), advertised_port)) as broker:
         yield broker
@@ -320,11 +297,7 @@ def data_folder(folder: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running(broker: AnyBroker) -> Iterator[AnyBroker]:
-    """Start a broker, which ends with the `with` block.
-
-    Raises:
-        BrokerError: it does not start.
-    """
+    """Start a broker, which ends with the `with` block; raises BrokerError: it does not start."""
     try:
         broker.start()
         yield broker

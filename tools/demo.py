@@ -35,11 +35,7 @@ console = Console(highlight=False)
 
 @contextlib.contextmanager
 def demo_broker(address: str | None) -> Iterator[str]:
-    """The address of a broker: the one that is named, else an embedded one, for this demo alone.
-
-    Raises:
-        BrokerError: the embedded broker does not start.
-    """
+    """The address of a broker: the one that is named, else an embedded one; raises BrokerError: it does not start."""
     if address:
         yield address
         return
@@ -68,11 +64,7 @@ def produce_sample(address: str) -> None:
 
 
 def run_word_count(address: str) -> list[Path]:
-    """Run the job as a user would; the result files that this run has added to OUTPUT.
-
-    Raises:
-        subprocess.CalledProcessError: the job failed.
-    """
+    """Run the job as a user would; the files that it has added to OUTPUT. Raises CalledProcessError: it has failed."""
     before = set(OUTPUT.rglob("*.tsv"))
     command = ["word_count.py", "--bounded", "--output", "out/", *where(address)]
     console.print(f"Running: python {' '.join(command)}")
@@ -129,9 +121,7 @@ def lines_as_time_goes_by(address: str) -> Iterator[None]:
 def run_live(seconds: float, address: str) -> None:
     """Run the job as a user would who presses Ctrl-C after so many seconds.
 
-    Raises:
-        subprocess.CalledProcessError: the job failed.
-        KeyboardInterrupt, SystemExit: it is the user who ends it; the job has ended.
+    Raises CalledProcessError: the job failed; KeyboardInterrupt, SystemExit: the user ends it, and the job has ended.
     """
     command = ["word_count.py", "--live", "--window", "2", *where(address)]
     console.print(f"\nRunning for {seconds:.0f} s, while more lines come: python {' '.join(command)}")

@@ -27,12 +27,7 @@ class NotInPython(Exception):
 
 
 def python_settings(broker: Broker) -> dict[str, Any]:
-    """What kafka-python's clients are given.
-
-    Raises:
-        NotInPython: it cannot have what the properties say.
-        ssl.SSLError, ValueError: a certificate or a key is damaged, or does not fit.
-    """
+    """What kafka-python's clients are given; raises NotInPython, and as `ssl_context`."""
     properties, protocol = broker.properties, broker.protocol
     check_known(properties, "security.", SECURITY_PROPERTIES)
     settings = {"bootstrap_servers": broker.bootstrap_servers.split(","), "security_protocol": protocol}
@@ -46,11 +41,7 @@ def python_settings(broker: Broker) -> dict[str, Any]:
 
 
 def password_settings(properties: Properties) -> dict[str, str]:
-    """Mechanism, user and password, from a login module's options.
-
-    Raises:
-        NotInPython: another mechanism, or no such options, or others that kafka-python does not know.
-    """
+    """Mechanism, user and password, from a login module's options; raises NotInPython for what it does not know."""
     mechanism = properties.get("sasl.mechanism", "GSSAPI")  # Kafka's default, which is Kerberos
     if mechanism not in PASSWORDS:
         raise NotInPython(f"sasl.mechanism={mechanism}")
@@ -78,11 +69,8 @@ def check_known(properties: Properties, prefix: str, known: set[str]) -> None:
 
 
 def ssl_context(properties: Properties) -> ssl.SSLContext:
-    """Whom to trust, and who we are.
-
-    Raises:
-        NotInPython: a store that is not of the type PEM, or a property that kafka-python does not know.
-        ssl.SSLError, ValueError: a certificate or a key is damaged, or does not fit.
+    """Whom to trust, and who we are. Raises NotInPython: a store that is not of the type PEM, or an unknown property;
+    ssl.SSLError or ValueError: a certificate or a key is damaged, or does not fit.
     """
     for store in ("ssl.truststore", "ssl.keystore"):
         if f"{store}.location" in properties:  # a PEM file has become a text

@@ -34,11 +34,7 @@ Counts = dict[datetime, Counter[str]]  # window start -> word -> count
 
 
 def read_counts(folder: Path) -> Counts:
-    """The counts in the result files of a job. Rows of the same window and word add up.
-
-    Raises:
-        SystemExit: there are none, or they are not of this form.
-    """
+    """The counts in a job's files; rows of a window and word add up. Exits where there are none, or of another form."""
     counts: Counts = {}
     for file in sorted(folder.glob("*/counts-*.tsv")):  # not those of other jobs, in folders of their own below
         try:

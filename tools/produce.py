@@ -114,11 +114,7 @@ def check_broker(options: argparse.Namespace, access: dict[str, Any]) -> None:
 
 
 def send_as_typed(topic: str, access: dict[str, Any]) -> None:
-    """Send each line of stdin when it comes, with the time of now, until there are no more.
-
-    Raises:
-        KafkaError: the broker does not take one.
-    """
+    """Send each line of stdin when it comes, with the time of now; raises KafkaError: the broker does not take one."""
     if sys.stdin.isatty():
         print("Type lines of words; Ctrl-D ends.", flush=True)
     with contextlib.closing(KafkaProducer(**access)) as producer:
@@ -129,9 +125,7 @@ def send_as_typed(topic: str, access: dict[str, Any]) -> None:
 def send(lines: list[Line], topic: str, partitions: int, access: dict[str, Any], pause: float) -> None:
     """Send lines in their order, and wait until the broker has them all, with `pause` seconds between two lines.
 
-    Raises:
-        KafkaError: the broker does not take them.
-        SystemExit: the topic has another number of partitions.
+    Raises KafkaError: the broker does not take them; exits where the topic has another number of partitions.
     """
     with contextlib.closing(KafkaProducer(**access)) as producer:
         there = len(producer.partitions_for(topic))

@@ -122,10 +122,7 @@ class Listener:
 class SecureBroker(Broker):
     """One broker on localhost that asks for passwords at `port`, and for certificates at `certificate_port`.
 
-    Args:
-        users: their passwords, by name.
-
-    Until it is started, more doors may be added to `listeners`.
+    `users`: their passwords, by name. Until it is started, more doors may be added to `listeners`.
     """
 
     def __init__(self, folder: Path, port: int, certificate_port: int, users: Mapping[str, str]) -> None:
@@ -195,11 +192,7 @@ class SecureBroker(Broker):
         return is_kafka(timeout=2, **self.access)
 
     def set_password(self, user: str, password: str) -> None:
-        """Give a user another password: at once for both mechanisms of SCRAM, for PLAIN at the next start.
-
-        Raises:
-            BrokerError: the broker refuses.
-        """
+        """Give a user another password: at once for SCRAM, for PLAIN at the next start; raises BrokerError: refused."""
         self.users[user] = password
         mechanisms = (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
         with self.admin() as admin:
@@ -209,11 +202,7 @@ class SecureBroker(Broker):
                     raise BrokerError(f"Cannot set the password of {user}: {refused}")
 
     def allow(self, user: str, kind: ResourceType, name: str, *operations: ACLOperation) -> None:
-        """Grant rights to a topic or a group; the name * stands for all of them.
-
-        Raises:
-            BrokerError: the broker refuses.
-        """
+        """Grant rights to a topic or a group; the name * stands for all. Raises BrokerError: the broker refuses."""
         resource = ResourcePattern(kind, name)
         granted = [ACL(f"User:{user}", "*", one, ACLPermissionType.ALLOW, resource) for one in operations]
         with self.admin() as admin:

@@ -54,12 +54,13 @@ def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> 
 def submit(job: Job, configuration: Mapping[str, str]) -> None:
     """Hand the job to the cluster of 'flink run'; `configuration`: its config.yaml, and the flags of 'flink run'."""
     settings = {**restarts(configuration, job.options.bounded), **job.settings, **interval(configuration)}
+    folder = Path(job.options.checkpoint_dir).resolve() if job.options.checkpoint_dir else None
     with contextlib.ExitStack() as held:  # the folder of checkpoints, for as long as this waits for the job
-        plan, recovery = planned(job, configuration, held)
-        with said_in_one_sentence():
+        plan, recovery = planned(job, configuration, folder, held)
+        with said_in_one_sentence(folder):
             environment = job.pipeline(plan, settings, recovery)
-            if job.options.checkpoint_dir:
-                record_start(Path(job.options.checkpoint_dir).resolve(), plan.start, recovery.checkpoint)
+            if folder:
+                record_start(folder, plan.start, recovery.checkpoint)
         logging.getLogger().addHandler(logging.NullHandler())  # what py4j logs comes as an exception as well
         try:
             environment.execute(job.name)  # without --detached this waits for the end of the job
@@ -67,14 +68,15 @@ def submit(job: Job, configuration: Mapping[str, str]) -> None:
             sys.exit("Nobody waits for the job any more, but it goes on: flink list, flink cancel JOB_ID")
 
 
-def planned(job: Job, configuration: Mapping[str, str], held: contextlib.ExitStack) -> tuple[Plan, Recovery]:
+def planned(
+    job: Job, configuration: Mapping[str, str], folder: Path | None, held: contextlib.ExitStack
+) -> tuple[Plan, Recovery]:
     """The plan of a run on a cluster. If it is bounded, Flink itself ends it; others than this library may stop it."""
     options, savepoint = job.options, savepoint_in(configuration)
     check_cluster(configuration)
-    if options.checkpoint_dir:
+    if folder:
         refuse_beside_folder(job, configuration)
-        folder = Path(options.checkpoint_dir).resolve()
-        with said_in_one_sentence():
+        with said_in_one_sentence(folder):
             held.enter_context(taken(folder))
             return plan_in(folder, options, job.broker, job.state, on_cluster=True)
     place = place_for_checkpoints(configuration)

@@ -12,7 +12,7 @@ from kafka_job.execution.job import Build, Job, said_in_one_sentence
 from kafka_job.execution.local import Stop, run_locally
 from kafka_job.flink import gateway
 from kafka_job.flink.connector import find_connector
-from kafka_job.flink.environment import configuration_of, create_environment, go_on, has_taken_over
+from kafka_job.flink.environment import configuration_of, create_environment, go_on_found, has_taken_over
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
@@ -63,7 +63,7 @@ def run(
     on_cluster = gateway.under_flink_run()
     configuration = configuration_of(create_environment({})) if on_cluster else {}
     if in_application_mode(configuration) and has_taken_over(create_environment({})):
-        go_on(name)  # with what it was started with, whatever has become of a file or a topic since
+        go_on_found(name)  # with what it was started with, whatever has become of a file or a topic since
         return
     try:
         find_connector()
@@ -79,9 +79,8 @@ def run(
             if stdout_is_closed:
                 sys.exit("Cannot print rows on stdout, which is closed; choose a folder for them: --output PATH")
             try:
-                print("Printing result to stdout. Use --output to specify output path.", flush=True)
+                gateway.to_stdout(b"Printing result to stdout. Use --output to specify output path.\n")
             except OSError as error:
-                gateway.drop_stdout()
                 sys.exit(gateway.stdout_is_gone(error))
         if on_cluster:
             submit(job, configuration)

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kafka_job.flink.environment import create_environment, take_modules_along, without_server
@@ -54,8 +55,11 @@ class Job:
 
 
 @contextlib.contextmanager
-def said_in_one_sentence() -> Iterator[None]:
-    """End the program with what its user has to know, where the job in the `with` block fails."""
+def said_in_one_sentence(folder: Path | None = None) -> Iterator[None]:
+    """End the program with what its user has to know, where the job in the `with` block fails.
+
+    `folder`: of its checkpoints.
+    """
     logger, handler = logging.getLogger(), logging.NullHandler()
     logger.addHandler(handler)  # what py4j logs comes as an exception as well
     try:
@@ -67,10 +71,11 @@ def said_in_one_sentence() -> Iterator[None]:
             raise
         sys.exit(f"Flink's JVM has ended, killed or out of memory. All of its log is in {log_file()}")
     except OSError as error:
-        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        in_folder = folder and error.filename and Path(error.filename).is_relative_to(folder)
+        if not in_folder and error.errno not in (errno.ENOSPC, errno.EDQUOT):  # the script's own
             raise
-        folder = error.filename or "the folder of checkpoints"
-        sys.exit(f"Cannot use {folder}: {error.strerror}; choose another folder: --checkpoint-dir DIR")
+        where = error.filename or "the folder of checkpoints"
+        sys.exit(f"Cannot use {where}: {error.strerror}; choose another folder: --checkpoint-dir DIR")
     except Refused as error:
         sys.exit(f"Kafka does not answer Flink's client, or refuses what it asks for: {error}")
     finally:

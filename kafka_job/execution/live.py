@@ -5,7 +5,6 @@ A row is the start of its window, a key and a count, with tabs between. What els
 
 import bisect
 import contextlib
-import os
 import re
 import sys
 import threading
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka_job.flink.gateway import Jvm
+from kafka_job.flink.gateway import Jvm, drop_stdout
 from kafka_job.flink.running import metrics_of
 from kafka_job.terminal import printable, utc
 
@@ -147,7 +146,7 @@ def terminal_may_close() -> Iterator[None]:
     try:
         yield
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_stdout()
 
 
 def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) -> Progress:
@@ -178,9 +177,8 @@ def watermark_text(watermark: int, now: float) -> str:
     """A watermark, in milliseconds since the epoch, and its distance from `now`, in seconds since then."""
     if watermark == NO_WATERMARK:
         return "none yet"
-    if not 0 <= watermark < YEAR_10000:
-        return distance(now - watermark / 1000)
-    return f"{utc(watermark)}, {distance(now - watermark / 1000)}"
+    away = distance(now - watermark / 1000)
+    return f"{utc(watermark)}, {away}" if 0 <= watermark < YEAR_10000 else away
 
 
 def highest_rows(window: Window, number: int, bar: str) -> Table:

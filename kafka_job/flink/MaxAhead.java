@@ -24,10 +24,6 @@ public class MaxAhead implements WatermarkStrategy {
         return timestamp > (milliseconds > 0 ? System.currentTimeMillis() + milliseconds : LAST);
     }
 
-    public TimestampAssigner createTimestampAssigner(TimestampAssignerSupplier.Context context) {
-        return strategy.createTimestampAssigner(context);
-    }
-
     public WatermarkGenerator createWatermarkGenerator(WatermarkGeneratorSupplier.Context context) {
         final WatermarkGenerator generator = strategy.createWatermarkGenerator(context);
         return new WatermarkGenerator() {

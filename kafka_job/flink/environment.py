@@ -2,7 +2,7 @@
 
 Leans on: Java's environment behind PyFlink's; an environment variable of PyFlink's own tests; that PyFlink pickles
 functions with cloudpickle; in application mode, private fields that say which jobs a JobManager has found, a key of
-Flink's configuration, and that `execute` goes on with a job that was found (FLIP-560), see `go_on`.
+Flink's configuration, and that `execute` goes on with a job that was found (FLIP-560), see `go_on_found`.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def has_taken_over(environment: StreamExecutionEnvironment) -> bool:
     return configuration_of(environment).get(JOB_ID) in found
 
 
-def go_on(name: str) -> None:
+def go_on_found(name: str) -> None:
     """Let a JobManager that has taken over go on with the job of this name.
 
     Flink 2.2 goes on by itself, Flink 2.3 when the script executes a job of that name. Neither looks at the pipeline,

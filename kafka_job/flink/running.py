@@ -25,7 +25,6 @@ from kafka_job.terminal import say
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
-from pyflink.common.completable_future import CompletableFuture
 
 CLOSE_TIMEOUT = 30  # seconds
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
@@ -59,18 +58,13 @@ def job_url(running: JobClient) -> str:
     return f"{rest_address(running)}/jobs/{running.get_job_id()}"
 
 
-def end_of(running: JobClient) -> CompletableFuture:
-    """The end of a job. Asked for once: of each time Java keeps something until the job ends, which may be weeks."""
-    if not hasattr(running, "end"):
-        running.end = running.get_job_execution_result()
-    return running.end
-
-
 def has_ended(running: JobClient) -> bool:
     """Whether a job has ended; raises Py4JJavaError: it has failed."""
-    if not end_of(running).done():
+    if not hasattr(running, "end"):  # asked for once: of each time Java keeps something until the end, maybe for weeks
+        running.end = running.get_job_execution_result()
+    if not running.end.done():
         return False
-    end_of(running).result()
+    running.end.result()
     return True
 
 
@@ -87,9 +81,8 @@ def failure_of(running: JobClient) -> Iterator[None]:
 
 
 def has_task_manager(running: JobClient) -> bool:
-    """Whether the part of Flink that runs tasks is there; raises Py4JJavaError: Flink has ended, with the job."""
-    overview = mini_cluster(running).requestClusterOverview()
-    return overview.get(5, java_class("java.util.concurrent.TimeUnit").SECONDS).getNumTaskManagersConnected() > 0
+    """Whether the part of Flink that runs tasks is there; raises as `get_json` and `rest_address`."""
+    return get_json(f"{rest_address(running)}/overview", 5)["taskmanagers"] > 0
 
 
 def records_handed_on(running: JobClient) -> int:

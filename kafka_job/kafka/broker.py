@@ -100,7 +100,7 @@ def ask_for_offsets(broker: Broker, topic: str, group_id: str) -> TopicOffsets:
     """Ask a broker for the offsets of a topic, and of a group; exits with one sentence where that is not allowed."""
     specification, isolation = kafka_class("clients.admin.OffsetSpec"), kafka_class("common.IsolationLevel")
     as_the_source_reads = kafka_class("clients.admin.ListOffsetsOptions")(isolation.READ_COMMITTED)
-    with one_sentence_for(group_id), broker.admin() as admin:
+    with allowed(group_id), broker.admin() as admin:
         described = result_of(admin.describeTopics([topic]).allTopicNames())[topic]
         partitions = [kafka_class("common.TopicPartition")(topic, one.partition()) for one in described.partitions()]
         earliest = admin.listOffsets(dict.fromkeys(partitions, specification.earliest())).all()
@@ -128,12 +128,12 @@ def commit_offsets(broker: Broker, topic: str, group_id: str, offsets: Offsets) 
 
 def check_group(broker: Broker, topic: str, group_id: str, found: TopicOffsets) -> None:
     """Exit with one sentence where the group's offsets cannot be committed: those that it has are committed again."""
-    with one_sentence_for(group_id):
+    with allowed(group_id):
         commit_offsets(broker, topic, group_id, found.first | found.committed)
 
 
 @contextlib.contextmanager
-def one_sentence_for(group_id: str) -> Iterator[None]:
+def allowed(group_id: str) -> Iterator[None]:
     """End the program with one sentence where the `with` block is not let use a group."""
     try:
         yield

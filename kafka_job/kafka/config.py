@@ -21,7 +21,7 @@ Properties = dict[str, str]
 
 
 class Hidden(Properties):
-    """Properties that show no values where they are printed, as in the repr of a script's options."""
+    """Properties that show no values where they are printed; scripts reach them as plan.broker.properties."""
 
     def __repr__(self) -> str:
         return "<properties of --kafka-config>"

@@ -1,5 +1,6 @@
 """Parts: what was added up of some records, by key, on its way from the worker that has read them to their window."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Number
 from typing import Any, TypeVar
@@ -33,12 +34,10 @@ def whole(key: Any) -> Any:
 
 def in_shards(values: Mapping[Any, Any], numbers: Mapping[Any, int], shards: int, time: int = 0) -> Iterator[Part]:
     """Values by key as parts. `numbers`: how many things each stands for."""
-    parts: dict[int, tuple[list[int], dict[Any, Any]]] = {}
+    parts: dict[int, dict[Any, Any]] = defaultdict(dict)
     for key, value in values.items():
-        number, part = parts.setdefault(shard_of(key, shards), ([0], {}))
-        number[0] += numbers[key]
-        part[key] = value
-    yield from ((shard, (number[0], part), time) for shard, (number, part) in parts.items())
+        parts[shard_of(key, shards)][key] = value
+    yield from ((shard, (sum(map(numbers.get, part)), part), time) for shard, part in parts.items())
 
 
 def joined(left: Part, right: Part, add: Add) -> Part:

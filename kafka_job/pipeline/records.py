@@ -4,6 +4,7 @@ import codecs
 import operator
 import pickle
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
@@ -113,9 +114,9 @@ class ReadRecords(ProcessFunction):
 
     def __init__(self, read: Read, add: Add, windows: Windows, max_ahead: int, with_metadata: bool) -> None:
         """See `read_records`; `max_ahead`: in seconds."""
-        self.read, self.add, self.with_metadata = read, Joined(add, windows.gap) if windows.gap else add, with_metadata
-        self.slice, self.gap, self.shards = windows.slice, windows.gap, windows.shards
-        self.max_ahead = max_ahead * 1000
+        self.read, self.max_ahead, self.with_metadata = read, max_ahead * 1000, with_metadata
+        self.slice, self.shards, self.gap = windows.cut
+        self.add = Joined(add, self.gap) if self.gap else add
 
     def process_element(self, batch: tuple[int, list[Piece]], context: ProcessFunction.Context) -> Iterator[Any]:
         """Rows of a key and a part; the last one has the newest time of the partition, see EventTime.java."""
@@ -123,7 +124,8 @@ class ReadRecords(ProcessFunction):
         last = min(LAST, time.time_ns() // 1_000_000 + self.max_ahead) if self.max_ahead else LAST
         read, add, length = self.read, self.add, self.slice
         newest = FIRST
-        slices: dict[int, tuple[dict[Any, Any], dict[Any, int]]] = {}  # by number: values, and of how many records
+        # By number: values, and of how many records.
+        slices: dict[int, tuple[dict[Any, Any], dict[Any, int]]] = defaultdict(lambda: ({}, {}))
         for piece in pieces:
             whole = records_of(piece, partition) if self.with_metadata else None
             for place, record in enumerate(whole or pickle.loads(piece[0])):
@@ -143,10 +145,7 @@ class ReadRecords(ProcessFunction):
                     newest = moment
                 if self.gap:
                     value = [(moment, moment, 1, value)]
-                number = moment // length
-                if number not in slices:
-                    slices[number] = {}, {}
-                sums, numbers = slices[number]
+                sums, numbers = slices[moment // length]
                 if key in sums:
                     sums[key] = add(sums[key], value)
                     numbers[key] += 1
@@ -161,10 +160,9 @@ class ReadRecords(ProcessFunction):
 
 def records_of(piece: Piece, partition: int) -> list[Record]:
     """All that there is of the records of a piece."""
-    values, rest = map(pickle.loads, piece)
     return [
         Record(value, key, headers, partition, offset, timestamp)
-        for value, (key, headers, offset, timestamp) in zip(values, rest, strict=True)
+        for value, (key, headers, offset, timestamp) in zip(*map(pickle.loads, piece), strict=True)
     ]
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from kafka_job.pipeline.parts import LATE, PART, SHARDS, Add, Part, Rows, given_out, in_shards, joined
@@ -68,9 +69,7 @@ def count_values(
     """
 
     def count(batch: list[bytes]) -> Iterator[Part]:
-        counts: Counter[Any] = Counter()
-        for lines in batch:
-            counts.update(values_in(lines))
+        counts: Counter[Any] = Counter(chain.from_iterable(map(values_in, batch)))
         return in_shards(counts, counts, shards)
 
     parts = batches.flat_map(count, output_type=PART).name("count in batch").uid("count-by-shard")

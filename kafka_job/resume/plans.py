@@ -21,8 +21,6 @@ from kafka_job.options import JobOptions
 from kafka_job.pipeline.source import SOURCE_UID, Plan
 from kafka_job.terminal import say, utc
 
-from py4j.java_gateway import JavaObject
-from py4j.protocol import Py4JJavaError
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.version import __version__ as FLINK_VERSION
 
@@ -43,13 +41,13 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint or savepoint. If one is damaged, no older one is taken: rows would come again."""
     numbers = {}
     for metadata in [*folder.glob(f"*/chk-*/{METADATA}"), *folder.glob(f"savepoint-*/{METADATA}")]:
-        with one_sentence_for(metadata.parent):
+        with readable(metadata.parent):
             numbers[number_of(metadata)] = metadata.parent
     return numbers[max(numbers)] if numbers else None
 
 
 @contextlib.contextmanager
-def one_sentence_for(checkpoint: Path | str) -> Iterator[None]:
+def readable(checkpoint: Path | str) -> Iterator[None]:
     """End the program with one sentence where a checkpoint cannot be read in the `with` block."""
     try:
         yield
@@ -75,29 +73,11 @@ def taken(folder: Path) -> Iterator[None]:
     TAKEN.add(folder)
     try:
         with contextlib.closing(java_class("java.io.RandomAccessFile")(str(folder / "job.json"), "rw")) as file:
-            while not locked(file.getChannel()):
+            while file.getChannel().tryLock() is None:  # another process has it
                 wait_a_moment()
             yield
     finally:
         TAKEN.remove(folder)
-
-
-def locked(channel: JavaObject) -> bool:
-    """Whether a Java FileChannel could be locked."""
-    try:
-        return channel.tryLock() is not None
-    except Py4JJavaError as error:
-        if error.java_exception.getClass().getSimpleName() != "OverlappingFileLockException":  # another run in this JVM
-            raise
-        return False
-
-
-def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
-    """What two identities of jobs do not have in common, in words; None where they are of the same job."""
-    for what, value in now.items():
-        if before.get(what) != value:
-            return f"{what}: {before.get(what)}, now {value}"
-    return None
 
 
 def check_owner(folder: Path, job: dict[str, str]) -> None:
@@ -107,9 +87,9 @@ def check_owner(folder: Path, job: dict[str, str]) -> None:
         before = json.loads(file.read_text())
     except ValueError:  # it is empty: the folder is new
         before = {}
-    changed = difference(before, job)
+    changed = [f"{what}: {before.get(what)}, now {value}" for what, value in job.items() if before.get(what) != value]
     if changed and newest_checkpoint(folder):
-        sys.exit(f"The checkpoints in {folder} are of another job ({changed}); {OTHER_FOLDER}")
+        sys.exit(f"The checkpoints in {folder} are of another job ({changed[0]}); {OTHER_FOLDER}")
     if changed:
         (folder / "start.json").unlink(missing_ok=True)
         # In the same file, which is locked; but not in one of somebody else's, to which it is a link.
@@ -132,7 +112,7 @@ def recorded_start(folder: Path, checkpoint: Path | None, on_cluster: bool) -> O
     """
     file = folder / "start.json"
     if not file.exists():
-        return {} if checkpoint else None
+        return {} if checkpoint else None  # {}: where it began nobody knows; the checkpoint tells all
     try:
         noted = json.loads(file.read_text())
     except ValueError:
@@ -151,16 +131,6 @@ class Recovery:
     settings: Mapping[str, str] = field(default_factory=dict)  # Flink's configuration
 
 
-def start_offsets(start: str, topic: TopicOffsets) -> Offsets:
-    """Where to start without a checkpoint. `start`: committed, earliest or latest."""
-    return {"committed": topic.first | topic.committed, "earliest": topic.first, "latest": topic.end}[start]
-
-
-def missing_records(start: Offsets, first: Offsets) -> int:
-    """How many records the topic's retention has deleted before they were read."""
-    return sum(max(0, first[partition] - start[partition]) for partition in first)
-
-
 def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> None:
     """Exit with one sentence where `start`, up to where `who` has read, is behind the end; say what is gone by now."""
     for partition, offset in start.items():
@@ -168,20 +138,20 @@ def check_start(start: Offsets, topic: TopicOffsets, who: str, mend: str) -> Non
             end = topic.end.get(partition, "not there any more")
             ends = f"partition {partition} is at {offset} for {who}, but its end is {end}"
             sys.exit(f"The topic was deleted and created again, or cut off ({ends}); {mend}")
-    if missing := missing_records(start, topic.first):
+    if missing := sum(max(0, first - start[partition]) for partition, first in topic.first.items()):
         say(f"{missing} records are missing: the topic's retention has deleted them before they were read")
 
 
 def make_plan(options: JobOptions, broker: Broker, topic: TopicOffsets, read: Offsets | None, by_flink: bool) -> Plan:
     """Start where --start says, or go on from what was `read`; --bounded ends at the end of now, `by_flink` or us."""
     if read is None:
-        start = start_offsets(options.start, topic)
+        starts = {"committed": topic.first | topic.committed, "earliest": topic.first, "latest": topic.end}
+        start = starts[options.start]
         check_start(start, topic, f"the group {options.group_id}", "say where to start: --start earliest (or latest)")
     else:
         # A partition that no one knew of was added since, so nothing of it was read.
         start = dict.fromkeys(topic.first, 0) | read
-        anew = "choose another folder: --checkpoint-dir DIR (after -s: leave it out)"
-        check_start(start, topic, "the checkpoint", anew)
+        check_start(start, topic, "the checkpoint", f"{OTHER_FOLDER} (after -s: leave it out)")
     first = {number: max(offset, topic.first[number]) for number, offset in start.items()}
     plan = Plan(broker, options.topic, first, max_ahead=options.max_ahead)
     if options.bounded:
@@ -216,7 +186,7 @@ def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cl
     settings = checkpoint_settings(folder)
     if checkpoint:
         say(f"Going on from {checkpoint} of {utc(int((checkpoint / METADATA).stat().st_mtime * 1000))}.")
-        with one_sentence_for(checkpoint):
+        with readable(checkpoint):
             read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
         # Flink deletes the checkpoint once it has a newer one.
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
@@ -227,7 +197,7 @@ def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cl
 
 def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: TopicOffsets) -> tuple[Plan, Recovery]:
     """The plan of a run that goes on from a savepoint, by its path or URI, which stays as it is."""
-    with one_sentence_for(savepoint):
+    with readable(savepoint):
         operators = [operator for operator in operators_in(savepoint) if operator.uid.startswith(SOURCE_UID)]
         sources = {operator.uid: operator.splits() for operator in operators}
     splits = [split for source in sources.values() for split in source]
@@ -243,8 +213,8 @@ def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: Topic
         return plan, Recovery(savepoint)  # Flink restores the source, too
     resumed, recovery = go_on(plan, savepoint, {})
     # With high availability Flink goes on from checkpoints that no plan knows of, by the usual uid.
-    free = plan.end is None and usual is None
-    return (plan if free else resumed), recovery
+    usual_uid_is_free = plan.end is None and usual is None
+    return (plan if usual_uid_is_free else resumed), recovery
 
 
 def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> tuple[Plan, Recovery]:
@@ -264,7 +234,7 @@ def go_on(plan: Plan, checkpoint: str, settings: dict[str, str]) -> tuple[Plan, 
 def check_state(environment: StreamExecutionEnvironment, checkpoint: str) -> None:
     """Exit with one sentence where a pipeline cannot go on from a checkpoint, or would leave out state of it."""
     there = operator_ids(environment)
-    with one_sentence_for(checkpoint):
+    with readable(checkpoint):
         operators = operators_in(checkpoint)
     for operator in operators:
         if operator.has_ended:
