@@ -1,6 +1,7 @@
 """What a user says: the flags that every job has, as a frozen value. A script adds one in a line, as word_count.py."""
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -40,13 +41,16 @@ def broker_list(text: str) -> str:
 
 
 def folder(text: str) -> str:
-    """A folder of this machine as an absolute path; raises ArgumentTypeError for a file, and for another machine's."""
+    """A folder of this machine as an absolute path; raises ArgumentTypeError for what cannot be one."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name; is a variable of the shell not set?")
     path = Path(re.sub("^file:/+", "/", text)).resolve()  # Flink prints folders as file:/...
     if "://" in text and not text.startswith("file://"):
         way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
         raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
-    if path.exists() and not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
+    with contextlib.suppress(PermissionError):  # that is said when somebody writes there
+        if path.exists() and not path.is_dir():
+            raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
     return str(path)
 
 

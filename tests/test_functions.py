@@ -240,6 +240,7 @@ def test_folders_are_made_where_they_are_used(tmp_path: Path) -> None:
         (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
         (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
         (["--checkpoint-dir", str(SCRIPT)], f"argument --checkpoint-dir: {SCRIPT} is a file, not a folder"),
+        (["--output", ""], "argument --output: an empty name; is a variable of the shell not set?"),
         (["--bootstrap-servers", "localhost"], "argument --bootstrap-servers: invalid broker_list value: 'localhost'"),
         (
             ["--checkpoint-dir", "s3://bucket/x"],
@@ -254,6 +255,12 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
         parse(*arguments)
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it can be written to is asked later, for all folders."""
+    monkeypatch.setattr(Path, "exists", Mock(side_effect=PermissionError))
+    assert parse("--output", "/root/out").output == "/root/out"
 
 
 @pytest.mark.parametrize(("script", "flag"), [(SCRIPT, "--window"), (SQL, "--window"), (TOTALS, "--state-ttl")])

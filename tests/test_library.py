@@ -264,6 +264,8 @@ def test_a_failure_in_a_python_function_is_a_python_traceback() -> None:
 def test_any_other_failure_is_its_last_cause() -> None:
     java = "org.apache.flink.JobException: failed\n\tat a.b(C.java)\nCaused by: x.Y: first\nCaused by: No space left\n"
     assert failures.why_it_failed(java) == "No space left"
+    gone = ": Py4J\nCaused by: org.apache.kafka.common.errors.UnknownTopicOrPartitionException: This server does"
+    assert failures.why_it_failed(gone).startswith("A topic of the job is gone; create it ")
     assert failures.why_it_failed("no cause at all") == "no cause at all"
     by_py4j = "An error occurred while calling o5.executeAsync.\n: java.lang.OutOfMemoryError: why\n\tat a.b(C.java)\n"
     assert failures.why_it_failed(by_py4j) == "java.lang.OutOfMemoryError: why"

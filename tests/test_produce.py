@@ -114,4 +114,5 @@ def test_other_mistakes_are_said_in_one_sentence(bootstrap_servers: str, topic: 
     beyond = "-, line 1: there is no partition 1; nothing is sent (--partitions N)\n"
     assert said("-", stdin="14:00:01 @1 beyond\n") == beyond
     assert said("--topic", "no good", "-").startswith(f"The broker on {bootstrap_servers} does not take the lines: ")
+    assert "argument --pause: it cannot be less than 0" in produce("--topic", topic, "--pause", "-1").stderr
     assert topic not in topics(bootstrap_servers)

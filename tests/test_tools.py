@@ -88,6 +88,13 @@ def test_broker_on_a_port_that_is_taken() -> None:
     assert ended.stderr == f"Port {port} is taken; stop what listens there, or choose another: --port\n"
 
 
+def test_broker_in_a_folder_that_cannot_be_made() -> None:
+    where = ["--port", str(broker.free_port()), "--data-dir", "/dev/null/x"]
+    command = [sys.executable, ROOT / "tools" / "broker.py", *where]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (1, "[Errno 20] Not a directory: '/dev/null/x'\n")
+
+
 def environment_with_jars(folder: Path, **changed: bytes) -> Path:
     """An environment with Kafka's jars as links to those of this one, except for some; its path."""
     jars = broker.jars_folder(folder)

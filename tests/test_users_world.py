@@ -24,7 +24,7 @@ from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.kafka.broker import Broker, ask_for_offsets
 from kafka_job.options import JobOptions
-from kafka_job.resume.plans import recorded_start
+from kafka_job.resume.plans import plan_in, recorded_start, taken
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
@@ -159,7 +159,8 @@ def test_rows_that_cannot_be_printed(
     shell = ["bash", "-o", "pipefail", "-c", f'"$@" {pipe}', "bash"]
     ended = start_process(*topic.arguments(), through=shell).wait()
     assert ended.code == 1
-    assert f"Cannot write to stdout: {why}; rows that are not there do not count as written\n" in ended.stderr
+    rest = "rows since the last checkpoint come again, older ones that nobody has read do not"
+    assert f"Cannot write to stdout: {why}; {rest}\n" in ended.stderr
     assert "Traceback" not in ended.stderr
     folder = ["--checkpoint-dir", ended.stderr.split()[-1]] if "--checkpoint-dir" in ended.stderr else []
     ended = start_job(*topic.arguments(), "--bounded", *folder).wait()
@@ -385,6 +386,22 @@ def test_a_topic_that_goes_and_comes_back_is_said_once(
     topic.create(1)
     watched.say_what_is_wrong_with_kafka()
     assert capsys.readouterr().err == "The job waits for the broker no more.\n"
+
+
+def test_a_topic_that_is_another_one_by_now(jvm: gateway.Jvm, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """The job would not read its first records."""
+    topic = new_topic()
+    options = JobOptions(bootstrap_servers=topic.bootstrap_servers, topic=topic.name, group_id=topic.name)
+    job = SimpleNamespace(options=options, broker=Broker(topic.bootstrap_servers), rights={topic.name: "READ"})
+    with taken(tmp_path):
+        plan_in(tmp_path, options, job.broker, "words", on_cluster=False)
+    watched = watch.Watch(None, jvm, tmp_path, job, None)
+    watched.say_what_is_wrong_with_kafka()
+    if topic.has_id():
+        topic.delete()
+        topic.create(1)
+        with pytest.raises(SystemExit, match=rf"^The topic {topic.name} was deleted and created again; begin anew: "):
+            watched.say_what_is_wrong_with_kafka()
 
 
 class OneOfThree(embedded.Broker):

@@ -48,6 +48,8 @@ advertised.listeners=PLAINTEXT://localhost:{advertised_port}
 log.dirs={folder}/data
 # Records are kept whatever their timestamp says: by default Kafka deletes at once what is older than a week.
 log.retention.ms=-1
+# So are offsets of groups: else they go after a week without consumers, and a job would begin anew.
+offsets.retention.minutes=2147483647
 # As in production, a misspelt topic is an error, not a new topic.
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1
@@ -345,7 +347,7 @@ def main() -> None:
             print(f"Kafka is up on {broker.bootstrap_servers}; Ctrl-C ends it.", flush=True)
             print(how_to_type_words(broker.bootstrap_servers), flush=True)
             broker.wait()
-    except (BrokerError, KafkaError) as error:
+    except (BrokerError, KafkaError, OSError, OverflowError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         print("\nKafka is stopped.")

@@ -152,6 +152,8 @@ def main() -> None:
     where = f"lines with times of {DAY:%Y-%m-%d}, UTC; -: stdin; none: stdin as it is typed, with the time of now"
     parser.add_argument("files", nargs="*", metavar="FILE", help=where)
     options = parser.parse_args()
+    if options.pause < 0:
+        parser.error("argument --pause: it cannot be less than 0")
     access = access_to(options)
     lines = [line for file in options.files for line in read(file, options.partitions)]
     if options.files and not lines:

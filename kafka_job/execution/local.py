@@ -15,7 +15,7 @@ from types import FrameType
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
 from kafka_job.execution.watch import Watch
 from kafka_job.flink import running as flink
-from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, to_stdout
+from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, stdout_is_gone, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
 from kafka_job.pipeline.source import Plan
@@ -136,6 +136,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
             shutil.rmtree(savepoint.removeprefix("file:"))
             record_start(folder, plan.start, None)
             commit(job, plan.start)
+            sys.exit(stdout_is_gone(jvm.stdout.failure))
         watch.check_stdout()
         commit(job, plan.start | checkpoint_offsets(savepoint, plan.topic))
         if not all_read:
@@ -155,7 +156,7 @@ def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
     try:
         yield folder
     except SystemExit as error:
-        if isinstance(error.code, str) and newest_checkpoint(folder):
+        if isinstance(error.code, str) and "begin anew" not in error.code and newest_checkpoint(folder):
             raise SystemExit(f"{error.code}\n{go_on}") from None
         stop.last_words = ""
         shutil.rmtree(folder, ignore_errors=True)

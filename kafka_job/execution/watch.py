@@ -14,7 +14,7 @@ from kafka_job.flink.snapshots import METADATA
 from kafka_job.kafka.checks import check_kafka
 from kafka_job.pipeline.sinks import TRANSACTION_TIMEOUT
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.plans import record_start
+from kafka_job.resume.plans import record_start, topic_of
 from kafka_job.terminal import say, utc
 
 from py4j.protocol import Py4JJavaError
@@ -64,7 +64,8 @@ class Watch:
     def check_stdout(self) -> None:
         """Exit with one sentence where rows could not be printed."""
         if self.rows_are_lost():
-            sys.exit(stdout_is_gone(self.jvm.stdout.failure))
+            rest = "rows since the last checkpoint come again, older ones that nobody has read do not"
+            sys.exit(stdout_is_gone(self.jvm.stdout.failure, rest))
 
     def rows_are_lost(self) -> bool:
         """Whether rows could not be printed; what a function prints is no row."""
@@ -77,16 +78,22 @@ class Watch:
             self.has_checkpoint = True
 
     def say_what_is_wrong_with_kafka(self) -> None:
-        """Say, once, that the broker or a topic is gone, for which the job's Kafka clients wait; or is there again."""
-        sentence = what = ""
+        """Say, once, that the broker or a topic is gone, for which the job's Kafka clients wait; or is there again.
+
+        Exits with one sentence where the topic that is read is another one by now.
+        """
+        topic, sentence, what, ids = self.job.options.topic, "", "", {}
         try:
-            check_kafka(self.job.broker, self.job.rights)
+            ids = check_kafka(self.job.broker, self.job.rights)
         except SystemExit as error:
             sentence = str(error)
             what = re.split(r" \(|;", sentence)[0]  # behind it are other topics, which come and go
         if what != self.wrong_with_kafka:
             say(f"The job waits: {sentence}" if what else "The job waits for the broker no more.")
         self.wrong_with_kafka = what
+        if topic in ids and str(ids[topic]) != topic_of(self.folder):
+            mend = "begin anew: --start earliest (and another --checkpoint-dir)"
+            sys.exit(f"The topic {topic} was deleted and created again; {mend}")
 
     def say_failures(self) -> None:
         """Say why a checkpoint has failed, or the job, which goes on from its last checkpoint."""

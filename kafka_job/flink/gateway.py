@@ -126,10 +126,10 @@ def drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def stdout_is_gone(error: Exception) -> str:
-    """One sentence where stdout takes no more rows."""
+def stdout_is_gone(error: Exception, rest: str = "rows that are not there do not count as written") -> str:
+    """One sentence where stdout takes no more rows; `rest`: what that means."""
     why = getattr(error, "strerror", None) or error
-    return f"Cannot write to stdout: {why}; rows that are not there do not count as written"
+    return f"Cannot write to stdout: {why}; {rest}"
 
 
 def to_stderr(lines: bytes) -> None:

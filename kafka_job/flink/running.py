@@ -159,7 +159,10 @@ def kafka_refuses(causes: list[str]) -> str | None:
         mend = "mend its rights, what has changed, or --kafka-config; then the same command goes on"
         return f"The broker does not let this client in, or not any more ({why[1]}); {mend}"
     if any("OffsetOutOfRangeException" in why for why in causes):
-        return "The topic's retention has deleted records that were not read yet; the same command goes on behind them"
+        deleted = "The topic's retention has deleted records that were not read yet; the same command goes on"
+        return f"{deleted} behind them (if the topic was created again: --start earliest)"
+    if any("UnknownTopicOrPartitionException" in why for why in causes):
+        return "A topic of the job is gone; create it again, and begin anew if it is the one that the job reads"
     return None
 
 

@@ -96,6 +96,12 @@ class TopicOffsets:
     committed: Offsets  # of a group; only the partitions for which it has committed
 
 
+def id_of(described: JavaObject) -> UUID | None:
+    """The id of a topic, from Kafka's description of it; None where the broker has none."""
+    topic_id = UUID(bytes=urlsafe_b64decode(f"{described.topicId()}=="))  # Kafka writes it so
+    return topic_id if topic_id.int else None
+
+
 def ask_for_offsets(broker: Broker, topic: str, group_id: str) -> TopicOffsets:
     """Ask a broker for the offsets of a topic, and of a group; exits with one sentence where that is not allowed."""
     specification, isolation = kafka_class("clients.admin.OffsetSpec"), kafka_class("common.IsolationLevel")
@@ -106,9 +112,8 @@ def ask_for_offsets(broker: Broker, topic: str, group_id: str) -> TopicOffsets:
         earliest = admin.listOffsets(dict.fromkeys(partitions, specification.earliest())).all()
         latest = admin.listOffsets(dict.fromkeys(partitions, specification.latest()), as_the_source_reads).all()
         committed = result_of(admin.listConsumerGroupOffsets(group_id).partitionsToOffsetAndMetadata())
-        topic_id = UUID(bytes=urlsafe_b64decode(f"{described.topicId()}=="))  # Kafka writes it so
         return TopicOffsets(
-            id=topic_id if topic_id.int else None,
+            id=id_of(described),
             first={one.partition(): found.offset() for one, found in result_of(earliest).items()},
             end={one.partition(): found.offset() for one, found in result_of(latest).items()},
             committed={one.partition(): committed[one].offset() for one in partitions if committed.get(one)},

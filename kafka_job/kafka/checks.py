@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from uuid import UUID
 
 from kafka_job.flink.connector import kafka_class, known_brokers
-from kafka_job.kafka.broker import Address, Broker, Refused, Unusable, result_of
+from kafka_job.kafka.broker import Address, Broker, Refused, Unusable, id_of, result_of
 from kafka_job.kafka.config import login_options
 from kafka_job.options import host_and_port
 
@@ -38,16 +39,15 @@ REASONS = {  # why a broker does not let us in: the first one of these Java exce
 }
 
 
-def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | None = None) -> None:
-    """Exit with one sentence where a broker or a topic is out of reach: Flink would wait for it in silence.
+def check_kafka(broker: Broker, rights: Mapping[str, str], answering: Broker | None = None) -> dict[str, UUID | None]:
+    """The ids of topics; exits with one sentence where a broker or a topic is out of reach: Flink waits in silence.
 
     `rights`: {"input": "READ", "counts": "WRITE"}. `answering`: of `check_addresses`, where that was asked before.
     """
     try:
         with (answering or check_addresses(broker)).admin() as admin:
             check_way_in(admin, broker)
-            for topic, right in rights.items():
-                check_topic(admin, broker, topic, right)
+            return {topic: check_topic(admin, broker, topic, right) for topic, right in rights.items()}
     except Refused as error:
         sys.exit(why_not_in(error, broker))
 
@@ -148,20 +148,21 @@ def why_not_in(error: Refused, broker: Broker) -> str:
     return f"What listens on {where} is not Kafka, or refuses {what}: {error}"
 
 
-def check_topic(admin: JavaObject, broker: Broker, topic: str, right: str) -> None:
-    """Exit with one sentence where there is no such topic, or it may not be read, or written."""
+def check_topic(admin: JavaObject, broker: Broker, topic: str, right: str) -> UUID | None:
+    """A topic's id; exits with one sentence where there is no such topic, or it may not be read, or written."""
     here, hidden = f"The broker on {broker.bootstrap_servers}", ""
     with_rights = kafka_class("clients.admin.DescribeTopicsOptions")().includeAuthorizedOperations(True)
     try:
         described = result_of(admin.describeTopics([topic], with_rights).allTopicNames())[topic]
         rights = described.authorizedOperations()  # None where the broker does not tell
         if rights is None or right in [one.name() for one in rights.toArray()]:
-            return
+            return id_of(described)
     except Refused as error:
         if error.kind == "UnknownTopicOrPartitionException":
             sys.exit(missing_topic(admin, broker, topic))
         if error.kind == "InvalidTopicException":
-            sys.exit(f"{topic} cannot be the name of a topic, of which a job reads one; mend --topic")
+            mend = "of which a job reads one; mend --topic" if right == "READ" else "to which the job writes; mend it"
+            sys.exit(f"{topic} cannot be the name of a topic, {mend}")
         if error.kind != "TopicAuthorizationException":
             sys.exit(f"{here} does not say what it knows of the topic {topic} ({error}); ask for access to it")
         hidden = ", or to know whether there is one"

@@ -26,6 +26,7 @@ from pyflink.version import __version__ as FLINK_VERSION
 
 OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
 OTHER_CHECKPOINT = f"{OTHER_FOLDER} (or another savepoint: flink run -s SAVEPOINT)"
+TOPIC_ID = "id of the topic"
 LOCK_TIMEOUT = 10.0  # seconds; the JVM of a run that was killed ends about 1 s after it
 
 
@@ -95,6 +96,11 @@ def check_owner(folder: Path, job: dict[str, str]) -> None:
         # In the same file, which is locked; but not in one of somebody else's, to which it is a link.
         with open(file, "w", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)) as same:
             json.dump(job, same, indent=2)
+
+
+def topic_of(folder: Path) -> str:
+    """The id of the topic that the job with a folder reads."""
+    return json.loads((folder / "job.json").read_text())[TOPIC_ID]
 
 
 def record_start(folder: Path, start: Offsets, after: str | None) -> None:
@@ -175,7 +181,7 @@ def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cl
     topic = ask_for_offsets(broker, options.topic, options.group_id)
     identity = {
         "topic": options.topic,
-        "id of the topic": str(topic.id),
+        TOPIC_ID: str(topic.id),
         "output": (options.rows_go_to() or "stdout").removeprefix("file://"),
         "state": state,
         "Flink": ".".join(FLINK_VERSION.split(".")[:2]),
