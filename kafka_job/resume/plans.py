@@ -196,6 +196,8 @@ def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cl
             read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
         # Flink deletes the checkpoint once it has a newer one.
         settings["execution.state-recovery.claim-mode"] = "CLAIM"
+    elif read is not None:
+        say(f"The last run with {folder} has left no checkpoint: this one begins where that one has begun.")
     check_group(broker, options.topic, options.group_id, topic)
     plan = make_plan(options, broker, topic, read, by_flink=False)
     return go_on(plan, str(checkpoint), settings) if checkpoint else (plan, Recovery(settings=settings))
