@@ -247,7 +247,9 @@ def test_outage_of_the_broker(
     # Idle partitions do not hold windows back, and in an outage all are idle: the first one that is back would close
     # the windows of the others.
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
-    job = start_job(*arguments, "--idle-timeout", "0")
+    config = tmp_path / "client.properties"
+    config.write_text("metadata.recovery.rebootstrap.trigger.ms=1000\n")  # by default five minutes
+    job = start_job(*arguments, "--idle-timeout", "0", "--kafka-config", str(config))
     job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
     if crash:
         own_broker.kill()
@@ -261,6 +263,8 @@ def test_outage_of_the_broker(
     job.process.send_signal(signal.SIGTERM)
     assert job.wait(60).code == 0
     assert read_files(output) == expected_counts(records + closing(2))
+    [log] = (job.engine.log.parent / "log").glob("*.log")
+    assert "Rebootstrapping with" not in log.read_text(), "some thousand times a minute"
 
 
 def test_slow_and_bursty_producer(

@@ -1,7 +1,7 @@
 """The file of --kafka-config, and what Kafka's client reads in it. No broker; tests/test_secure.py has one."""
 
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 from kafka_job import Plan
 from kafka_job.flink import gateway
@@ -175,6 +175,16 @@ def test_a_name_for_flinks_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     Plan(Broker("localhost:1", {"client.id": "me"}), "input", start={0: 0})._configure(source)
     source.set_properties.assert_called_once_with({"client.id": "me"})
     assert dict(call.args for call in source.set_property.call_args_list)["client.id.prefix"] == "me"
+
+
+def test_clients_do_not_begin_anew_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What that would do to a log is in test_chaos.py; a user may have it otherwise."""
+    monkeypatch.setattr(Plan, "_initializer", Mock())
+    source = Mock()
+    Plan(Broker("localhost:1"), "input", start={0: 0})._configure(source)
+    names = [call.args[0] for call in source.method_calls if call.args]
+    assert call("metadata.recovery.strategy", "none") in source.set_property.call_args_list
+    assert names.index("metadata.recovery.strategy") < names.index({})  # those of --kafka-config come behind it
 
 
 # --- Where secrets are not; what a whole job shows is in tests/test_secure.py -----------------------------------------
