@@ -601,8 +601,8 @@ class Cluster:
         ended = subprocess.run(
             ["flink", *arguments], env=self.env, cwd=cwd, timeout=RUN_TIMEOUT, capture_output=True, text=True
         )
-        noted = f"NOTE: Picked up JDK_JAVA_OPTIONS: {self.env['JDK_JAVA_OPTIONS']}\n"
-        return Finished(ended.returncode, ended.stdout, ended.stderr.replace(noted, ""))
+        stderr = re.sub(r"^NOTE: Picked up JDK_JAVA_OPTIONS: .*\n", "", ended.stderr, flags=re.MULTILINE)
+        return Finished(ended.returncode, ended.stdout, stderr)
 
     def printed(self) -> str:
         """What jobs have printed: the .out files of the TaskManagers."""
