@@ -596,10 +596,10 @@ class Cluster:
         ended = ("FINISHED", "CANCELED", "FAILED")
         self.cancel(*(job["jid"] for job in self.rest("/jobs/overview")["jobs"] if job["state"] not in ended))
 
-    def flink(self, *arguments: str | Path, cwd: Path | None = None) -> Finished:
+    def flink(self, *arguments: str | Path, cwd: Path | None = None, timeout: float = RUN_TIMEOUT) -> Finished:
         """Run `flink` with some arguments."""
         ended = subprocess.run(
-            ["flink", *arguments], env=self.env, cwd=cwd, timeout=RUN_TIMEOUT, capture_output=True, text=True
+            ["flink", *arguments], env=self.env, cwd=cwd, timeout=timeout, capture_output=True, text=True
         )
         stderr = re.sub(r"^NOTE: Picked up JDK_JAVA_OPTIONS: .*\n", "", ended.stderr, flags=re.MULTILINE)
         return Finished(ended.returncode, ended.stdout, stderr)
