@@ -166,7 +166,7 @@ def test_memory_that_runs_out_loses_nothing(
     assert ended.code == 1
     kept = ended.stderr.rpartition("the same command goes on with --checkpoint-dir ")[2].strip()
     assert read_files(tmp_path / "out") == expected_counts(records)
-    ended = start_process(*arguments, "--checkpoint-dir", kept, JVM_ARGS="-Xmx3g").wait()
+    ended = start_process(*arguments, "--checkpoint-dir", kept, JVM_ARGS="-Xmx3g").wait(600)
     assert ended.code == 0, ended.stderr
     assert read_files(tmp_path / "out") == expected_counts(records + more)
     shutil.rmtree(kept)
