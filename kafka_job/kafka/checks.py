@@ -114,7 +114,7 @@ def check_way_in(admin: JavaObject, broker: Broker) -> None:
     while not ended and not brokers:
         time.sleep(0.02)
         ended, brokers = asked.isDone(), known_brokers(admin)
-        if "SASL" not in protocol and closed_connections(admin) > 2:
+        if "SASL" not in protocol and closed_connections(admin) > 2 and not asked.isDone():
             why = f"is not Kafka, or asks for user and password; {SAY_SO.format(f'SASL_{protocol}')}"
             sys.exit(f"What listens on {where} {why}")
     # The client goes on to one of the advertised listeners, and tries in vain where that is out of reach.
