@@ -104,10 +104,8 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         from kafka_job.execution.live import LiveTable  # only here: other runs do without the time that it takes
 
         table = LiveTable(jvm)
-    jvm.stdout.hand_on, jvm.stdout.failure = (
-        table.read if table else to_stdout,
-        None,
-    )  # another job may have had it
+    # Another job may have been here before.
+    jvm.stdout.hand_on, jvm.stdout.failure = table.read if table else to_stdout, None
     kept = checkpoint_folder(options.checkpoint_dir, stop)
     with stop.on_signals(), kept as folder, said_in_one_sentence(folder), taken(folder):
         plan, recovery = plan_in(folder, options, job.broker, job.state, on_cluster=False)

@@ -162,7 +162,7 @@ def kafka_refuses(causes: list[str]) -> str | None:
         deleted = "The topic's retention has deleted records that were not read yet; the same command goes on"
         return f"{deleted} behind them (if the topic was created again: --start earliest)"
     if any("UnknownTopicOrPartitionException" in why for why in causes):
-        return "A topic of the job is gone; create it again, and begin anew if it is the one that the job reads"
+        return "A topic of the job is gone; create it again (and say --start earliest if it is the one that is read)"
     return None
 
 
