@@ -114,9 +114,10 @@ class Watch:
     def say_lost_rows(self) -> None:
         """Say that a broker has aborted what should be committed. Flink only logs it."""
         topics = [topic for topic, right in self.job.rights.items() if right == "WRITE"]
-        metrics = []
-        with contextlib.suppress(OSError, LookupError, Py4JJavaError):  # as in `look`
+        try:
             metrics = flink.metrics_of(flink.job_url(self.running), LOST) if topics else []
+        except (OSError, LookupError, Py4JJavaError):  # as in `look`
+            return
         lost = sum(int(metric["sum"]) for metric in metrics)
         if lost > self.lost:
             why = f"not committed within {TRANSACTION_TIMEOUT // 60_000} minutes, or aborted by another job or hand"
