@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,17 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from broker import PORT, Broker, embedded_broker, free_port, is_kafka, is_listening
-from support import ROOT, SCRIPT, Record, get_json, metric_total, read_records, wait_for, wait_for_checkpoint_of
+from support import (
+    ROOT,
+    SCRIPT,
+    Record,
+    ask_json,
+    get_json,
+    metric_total,
+    read_records,
+    wait_for,
+    wait_for_checkpoint_of,
+)
 
 # A shell that starts pytest in the background lets it, and what it starts, ignore Ctrl-C; nohup, a closed terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -568,12 +577,8 @@ class Cluster:
         wait_for_checkpoint_of(records, f"http://localhost:{self.rest_port}", job)
 
     def ask(self, path: str, method: str, body: dict[str, Any] | None = None) -> Any:
-        """Another request to it; the answer, if any."""
-        url = f"http://localhost:{self.rest_port}{path}"
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, json.dumps(body).encode() if body else None, headers, method=method)
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
+        """Another request to it; the answer."""
+        return ask_json(f"http://localhost:{self.rest_port}{path}", method, body)
 
     def cancel(self, *jobs: str) -> None:
         """Cancel jobs, as `flink cancel` does, in a tenth of its time; wait for their end."""

@@ -182,12 +182,11 @@ def get_json(url: str) -> Any:
         return json.load(response)
 
 
-def post_json(url: str, body: Any) -> Any:
-    """A POST to Flink's REST API."""
-    headers = {"Content-Type": "application/json"}
-    with urllib.request.urlopen(
-        urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10
-    ) as response:
+def ask_json(url: str, method: str, body: dict[str, Any] | None = None) -> Any:
+    """Another request to Flink's REST API; its answer."""
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=10) as response:
         return json.load(response)
 
 

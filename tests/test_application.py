@@ -6,14 +6,12 @@ that takes over has to know.
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +32,7 @@ from support import (
     SCRIPT,
     START,
     Record,
+    ask_json,
     copy_script,
     expected_counts,
     get_json,
@@ -182,10 +181,7 @@ class Application:
 
     def stop_with_savepoint(self, job: str) -> str:
         """Stop the job, and then the JobManager, as the operator does; where its savepoint is."""
-        url = f"http://localhost:{self.rest_port}/jobs/{job}/stop"
-        ask = urllib.request.Request(url, data=b"{}", headers={"Content-Type": "application/json"}, method="POST")
-        with urllib.request.urlopen(ask, timeout=10) as answer:
-            stop = json.load(answer)["request-id"]
+        stop = ask_json(f"http://localhost:{self.rest_port}/jobs/{job}/stop", "POST", {})["request-id"]
 
         def done() -> Any:
             asked = self.rest(f"/jobs/{job}/savepoints/{stop}")

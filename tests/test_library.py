@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 from kafka_job import JobOptions, Plan, Stop
-from kafka_job.execution import cluster, entry, local
+from kafka_job.execution import cluster, entry, local, watch
 from kafka_job.flink import environment, gateway
 from kafka_job.flink import running as failures
 from kafka_job.kafka import broker as offsets
@@ -311,8 +311,9 @@ def test_checkpoints_without_a_folder_go_with_a_good_run(tmp_path: Path) -> None
     assert tmp_path.exists()
 
 
-@pytest.mark.parametrize("complete", [True, False])
-def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool) -> None:
+@pytest.mark.parametrize(("complete", "failure"), [(True, SystemExit), (False, SystemExit), (True, watch.AnotherTopic)])
+def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool, failure: type[SystemExit]) -> None:
+    """Where there are any, and they are of use."""
     folders = []
 
     def run_that_fails() -> None:
@@ -320,17 +321,18 @@ def test_checkpoints_of_a_run_that_failed_are_kept(complete: bool) -> None:
             folders.append(folder)
             if complete:
                 make_checkpoint(folder / "job" / "chk-1", 1)
-            sys.exit("The job has failed.")
+            raise failure("The job has failed.")
 
     with pytest.raises(SystemExit) as raised:
         run_that_fails()
     [folder] = folders
-    assert folder.exists() == complete
+    kept = complete and failure is SystemExit
+    assert folder.exists() == kept
     said = [
         "The job has failed.",
         f"Nothing of what was read is lost: the same command goes on with --checkpoint-dir {folder}",
     ]
-    assert raised.value.code.split("\n") == said[: 1 + complete]
+    assert raised.value.code.split("\n") == said[: 1 + kept]
     shutil.rmtree(folder, ignore_errors=True)
 
 

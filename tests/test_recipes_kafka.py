@@ -20,11 +20,11 @@ from examples import counts_to_kafka, enrich, sliding_windows
 from support import (
     ROOT,
     Counts,
+    ask_json,
     edited,
     expected_counts,
     lines,
     parse_rows,
-    post_json,
     random_lines,
     read_records,
     slow_script,
@@ -174,7 +174,7 @@ def test_transactions_that_the_broker_has_aborted_are_said(
     rarely = {"execution.checkpointing.interval": "10 min"}  # what is in this one checkpoint is committed once more
     job = start_job(*arguments, script=TO_KAFKA, settings=rarely)
     job.until(lambda: all_records.end() == 1, "the row of the closed window")
-    post_json(f"{job.web_ui()}/jobs/{job.id()}/checkpoints", {"checkpointType": "FULL"})
+    ask_json(f"{job.web_ui()}/jobs/{job.id()}/checkpoints", "POST", {"checkpointType": "FULL"})
     job.until(lambda: committed.end() > 1, "the row of the closed window, and the mark of its transaction")
     job.end()
     with Broker(topic.bootstrap_servers).admin() as admin:

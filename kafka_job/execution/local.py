@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
-from kafka_job.execution.watch import Watch
+from kafka_job.execution.watch import AnotherTopic, Watch
 from kafka_job.flink import running as flink
 from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, stdout_is_gone, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
@@ -154,7 +154,7 @@ def checkpoint_folder(name: str | None, stop: Stop) -> Iterator[Path]:
     try:
         yield folder
     except SystemExit as error:
-        if isinstance(error.code, str) and "begin anew" not in error.code and newest_checkpoint(folder):
+        if isinstance(error.code, str) and not isinstance(error, AnotherTopic) and newest_checkpoint(folder):
             raise SystemExit(f"{error.code}\n{go_on}") from None
         stop.last_words = ""
         shutil.rmtree(folder, ignore_errors=True)

@@ -28,6 +28,10 @@ LOST = re.compile(r".*\.failedCommittables")  # commits of transactions, since t
 LITTLE = 100 * 2**20  # bytes that are left on a disk
 
 
+class AnotherTopic(SystemExit):
+    """The topic that is read was created again: no checkpoint of the former one is of use."""
+
+
 class Watch:
     """Looks after one job."""
 
@@ -93,7 +97,7 @@ class Watch:
         self.wrong_with_kafka = what
         if topic in ids and str(ids[topic]) != topic_of(self.folder):
             mend = "begin anew: --start earliest (and another --checkpoint-dir)"
-            sys.exit(f"The topic {topic} was deleted and created again; {mend}")
+            raise AnotherTopic(f"The topic {topic} was deleted and created again; {mend}")
 
     def say_failures(self) -> None:
         """Say why a checkpoint has failed, or the job, which goes on from its last checkpoint."""
