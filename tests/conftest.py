@@ -31,6 +31,7 @@ from broker import PORT, Broker, embedded_broker, free_port, is_kafka, is_listen
 from support import (
     ROOT,
     SCRIPT,
+    STILL_STOPPING,
     Record,
     ask_json,
     get_json,
@@ -52,7 +53,6 @@ hypothesis.settings.load_profile("any machine")
 ENGINE = Path(__file__).resolve().parent / "engine.py"
 BIN = Path(sys.prefix) / "bin"
 PYFLINK = Path(pyflink.__file__).resolve().parent
-STILL_STOPPING = re.compile(r"^(?:Stopping: open windows are still|Waiting for who reads what is).*\n", re.MULTILINE)
 RUN_TIMEOUT = 120  # seconds for one run of the job; it takes about 12 s
 
 KNOWN = [os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), f"localhost:{PORT}" if is_listening(PORT) else None]

@@ -38,6 +38,8 @@ from pathlib import Path
 
 import pexpect
 
+from support import STILL_STOPPING
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [page for folder in (".", "docs", "deploy") for page in sorted((ROOT / folder).glob("*.md"))]
 PROMPT = "<<the prompt of a terminal>>"
@@ -137,6 +139,7 @@ class Terminal:
         """Read some of what is printed, if anything is within `timeout` seconds."""
         try:
             self.printed += self.shell.read_nonblocking(100_000, timeout).replace("\r\n", "\n")
+            self.printed = STILL_STOPPING.sub("", self.printed)
         except pexpect.TIMEOUT:
             return
         if self.printed.endswith(PROMPT):

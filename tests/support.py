@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "word_count.py"
 LITERAL, TOTALS, SQL = (ROOT / "examples" / f"{name}.py" for name in ("literal", "running_totals", "word_count_sql"))
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# What is said where a machine is slow.
+STILL_STOPPING = re.compile(r"^(?:Still stopping|Waiting for who reads what is).*\r?\n", re.MULTILINE)
 START = 1_700_000_000_000  # milliseconds; a multiple of 5 s, in November 2023
 
 Counts = dict[tuple[str, str], int]  # (window start, word) -> count

@@ -77,7 +77,7 @@ def test_stop_takes_as_long_as_it_takes(
     assert ended.stderr.endswith("\nStopped: open windows are written, files and offsets are committed.\n")
     if seconds:
         said = job.stderr.read_text("utf-8")  # job.wait leaves this line out
-        assert "Stopping: open windows are still being written; a second Ctrl-C ends this at once.\n" in said
+        assert "Still stopping: all that was read is being written; a second Ctrl-C ends this at once.\n" in said
     assert read_files(output) == expected_counts(records, WINDOW)
     assert not list(tmp_path.glob("checkpoints-*"))
 

@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from kafka_job.flink import gateway
 from kafka_job.flink.connector import java_class
 from kafka_job.flink.running import crash
 
+import psutil
 import pytest
 
 import word_count
@@ -41,8 +41,8 @@ class Jobs:
         finally:
             self.printed, self.said = self.capture.readouterr()
             assert self.given_back() == before
-            for port in re.findall(r"web UI is on http://localhost:(\d+)", self.said):
-                assert not is_listening(int(port))
+            ports = re.findall(r"web UI is on http://localhost:(\d+)", self.said)
+            assert not {*map(int, ports)} & self.listening()
         return self.printed.removeprefix(PRINTING)
 
     def start(self, stop: Stop, **flags: Any) -> threading.Thread:
@@ -59,6 +59,11 @@ class Jobs:
         wait_for(lambda: stop.running or not thread.is_alive(), "the job")
         return thread
 
+    def listening(self) -> set[int]:
+        """The ports that this process's JVM listens on; other tests' jobs may have the same ones by now."""
+        java = psutil.Process(gateway.start(has_python=True).process.pid)
+        return {one.laddr.port for one in java.net_connections() if one.status == psutil.CONN_LISTEN}
+
     def given_back(self) -> dict[str, Any]:
         """What each job must give back."""
         return {
@@ -66,11 +71,6 @@ class Jobs:
             "variables": dict(os.environ),
             "log handlers": list(logging.getLogger().handlers),
         }
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("localhost", port)) == 0
 
 
 def kept_by_this_process() -> tuple[int, int]:

@@ -128,7 +128,7 @@ def stop_with_savepoint(
             has_ended(running)
             look()
             if time.monotonic() > said + PROGRESS:
-                say(f"Stopping: open windows are still being written; {keys} ends this at once.")
+                say(f"Still stopping: all that was read is being written; {keys} ends this at once.")
                 said = time.monotonic()
             time.sleep(0.02)
         try:
