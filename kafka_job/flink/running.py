@@ -183,7 +183,8 @@ def error_in_thread(java: str) -> str | None:
 
 def error_in_process(java: str) -> str | None:
     """The traceback of a Python function that has failed in a process of its own; None where there is none."""
-    error = re.search(r"Traceback \(most recent call last\):\n.*?(?=\n\n|\n\tat )", java, re.DOTALL)
+    one = r"Traceback \(most recent call last\):\n(?:(?!\n\n|\n\tat ).)*"
+    error = re.search(rf"{one}(?:\n\n[^\n]+:\n\n{one})*", java, re.DOTALL)  # after what it was raised from
     if not error:
         return None
     # Without the frames of Flink and Beam, which say nothing about the script.
