@@ -4,6 +4,7 @@ import operator
 import os
 import pickle
 import pwd
+import runpy
 import stat
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from pyflink.version import __version__ as FLINK_VERSION
 import fetch
 import flink_on_path
 import word_count
+from programs import run_here
 from support import SCRIPT, SQL, START, TOTALS, copy_script, own_job
 
 
@@ -265,8 +267,8 @@ def test_a_folder_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(("script", "flag"), [(SCRIPT, "--window"), (SQL, "--window"), (TOTALS, "--state-ttl")])
 def test_bad_arguments_end_the_script(script: Path, flag: str) -> None:
-    ended = subprocess.run([sys.executable, script, flag, "0"], capture_output=True, text=True, timeout=30)
-    assert ended.returncode == 2
+    ended = run_here(lambda: runpy.run_path(str(script), run_name="__main__"), flag, "0", name=script.name)
+    assert ended.code == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith(f"usage: {script.name}")
     assert ended.stderr.endswith(f"error: argument {flag}: invalid positive value: '0'\n")
@@ -291,6 +293,8 @@ def test_connector_that_was_not_tried(tmp_path: Path, capsys: pytest.CaptureFixt
     connector.find_connector.cache_clear()
     connector.find_connector()
     assert capsys.readouterr().err == ""
+    connector.find_connector(flink_version="2.2.9")
+    assert "5.0.0-2.2.jar was not tried with Flink 2.2.9; run the tests first: make test\n" in capsys.readouterr().err
 
 
 def test_connector_missing(tmp_path: Path) -> None:

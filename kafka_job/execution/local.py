@@ -15,11 +15,13 @@ from types import FrameType
 from kafka_job.execution.job import RESTARTS, Job, said_in_one_sentence
 from kafka_job.execution.watch import AnotherTopic, Watch
 from kafka_job.flink import running as flink
-from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm, stdout_is_gone, to_stdout
+from kafka_job.flink.gateway import REFUSE_UPLOADS, SIGNALS, Jvm
+from kafka_job.flink.output import stdout_is_gone, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.plans import checkpoint_offsets, newest_checkpoint, plan_in, record_start, taken
+from kafka_job.resume.folder import newest_checkpoint, record_start, taken
+from kafka_job.resume.plans import checkpoint_offsets, plan_in
 from kafka_job.terminal import say
 
 from py4j.protocol import Py4JError, Py4JJavaError

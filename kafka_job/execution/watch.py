@@ -9,12 +9,13 @@ from pathlib import Path
 
 from kafka_job.execution.job import Job
 from kafka_job.flink import running as flink
-from kafka_job.flink.gateway import Jvm, log_file, stdout_is_gone
+from kafka_job.flink.gateway import Jvm, log_file
+from kafka_job.flink.output import stdout_is_gone
 from kafka_job.flink.snapshots import METADATA
 from kafka_job.kafka.checks import check_kafka
 from kafka_job.pipeline.sinks import TRANSACTION_TIMEOUT
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.plans import record_start, topic_of
+from kafka_job.resume.folder import record_start, topic_of
 from kafka_job.terminal import say, utc
 
 from py4j.protocol import Py4JJavaError
@@ -22,8 +23,6 @@ from pyflink.common import JobClient
 
 ASK = 5.0  # seconds between two questions to Flink
 ASK_KAFKA = 60.0  # the same, to the broker; each costs some 5 kB of log
-# A checkpoint that fails with the job, or since the job ends, or does not run yet.
-NO_NEWS = re.compile("Checkpoint Coordinator is (suspending|shutdown)|tasks not ready|tasks are currently running")
 LOST = re.compile(r".*\.failedCommittables")  # commits of transactions, since the job has started or begun again
 LITTLE = 100 * 2**20  # bytes that are left on a disk
 
@@ -105,7 +104,7 @@ class Watch:
         latest = flink.get_json(f"{url}/checkpoints")["latest"]
         failures = flink.get_json(f"{url}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
         found = {one["timestamp"]: flink.why_it_failed(one["stacktrace"]) for one in failures}
-        if latest["failed"] and not NO_NEWS.search(latest["failed"]["failure_message"]):
+        if latest["failed"] and not flink.NO_NEWS.search(latest["failed"]["failure_message"]):
             found[latest["failed"]["failure_timestamp"]] = latest["failed"]["failure_message"]
         last = latest["completed"]
         good = f"of {utc(last['trigger_timestamp'])}" if last else "none yet"

@@ -19,7 +19,7 @@ from pyflink.version import __version__ as FLINK_VERSION
 
 CONNECTORS = Path(__file__).resolve().parent.parent.parent / "connectors"
 NAME = "flink-sql-connector-kafka-"
-TRIED = {"5.0.0-2.2"}  # the connector's version, and in it Flink's, with which all tests have passed
+TRIED = {("2.2.1", "5.0.0-2.2")}  # versions of Flink and of the connector, with which all tests have passed
 CONNECTOR = "org.apache.flink.connector.kafka.source"  # the package of its source
 SHADED = "org.apache.flink.kafka.shaded."  # what the names of Kafka's classes begin with in there
 
@@ -33,7 +33,7 @@ def find_connector(folder: Path = CONNECTORS, flink_version: str = FLINK_VERSION
         if version.endswith(f"-{flink_minor}"):
             if not zipfile.is_zipfile(jar):
                 sys.exit(f"{jar} is damaged; run: rm {jar} && python {folder / 'fetch.py'}")
-            if version not in TRIED:
+            if (flink_version, version) not in TRIED:
                 say(f"{jar.name} was not tried with Flink {flink_version}; run the tests first: make test")
             return jar
     if not folder.is_dir():

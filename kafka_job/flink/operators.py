@@ -4,8 +4,9 @@ The sources beside this file become a jar at the set-up, or when the first job s
 which it compiles SQL, Janino, which wants raw types; so no Java compiler is to be installed. The jar travels with the
 job, and a cluster needs nothing of this folder.
 
-Leans on: Janino; DataStream.transform; DataOutputSerializer; what is in Java behind PyFlink's streams, builders,
-strategies, data types and table environment; the 'raw' format of Flink SQL as a class; the planner's counter of steps.
+Leans on: Janino; DataStream.transform; in Java, DataOutputSerializer, StreamRecord, WatermarkStatus and the metrics'
+task_attempt_id; what is in Java behind PyFlink's streams, builders, strategies, data types and table environment; its
+KeyByKeySelector; the 'raw' format of Flink SQL as a class; the planner's counter of steps.
 """
 
 import atexit
@@ -30,6 +31,7 @@ from pyflink.table.types import DataType, _to_java_data_type
 from pyflink.util.java_utils import to_jarray
 
 SOURCES = Path(__file__).resolve().parent
+KEY_SELECTOR = "org.apache.flink.streaming.api.functions.python.KeyByKeySelector"
 
 
 def jar_of_set_up() -> Path:
@@ -97,8 +99,7 @@ def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
 
 def keyed_by_first_field(rows: DataStream, key_type: TypeInformation, value_type: TypeInformation) -> KeyedStream:
     """Rows of a key and a value as a stream of values with keys: what PyFlink's key_by makes, in one call of Python."""
-    selector = java_class("org.apache.flink.streaming.api.functions.python.KeyByKeySelector")
-    keys = rows._j_data_stream.keyBy(selector(), Types.ROW([key_type]).get_java_type_info())
+    keys = rows._j_data_stream.keyBy(java_class(KEY_SELECTOR)(), Types.ROW([key_type]).get_java_type_info())
     return KeyedStream(keys, value_type, rows)
 
 

@@ -1,9 +1,9 @@
 """A job that runs on our own Flink: ask it, stop it, end it; and why it has failed.
 
 Leans on: the mini cluster behind the client of a job; the Java client, where PyFlink calls methods that are no longer
-there (stop_with_savepoint), and what a stop fails with; the names of metrics, here and in execution/live.py; how Java
-prints a failure; among its frames those of Python, as pemja writes them in thread mode, or a traceback, as Beam does in
-process mode.
+there (stop_with_savepoint); what a stop and a checkpoint fail with; the names of metrics, here and in
+execution/, live.py and watch.py; how Java prints a failure; among its frames those of Python, as pemja writes them in
+thread mode, or a traceback, as Beam does in process mode.
 """
 
 import contextlib
@@ -32,6 +32,9 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Flink
 # A stop that has failed when its savepoint was complete.
 STOPPING = "org.apache.flink.runtime.scheduler.stopwithsavepoint.StopWithSavepointStoppingException"
 STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
+
+# Of a checkpoint that fails with the job, or since the job ends, or does not run yet.
+NO_NEWS = re.compile("Coordinator (is suspending|shutdown)|tasks (not ready|are currently running)|task is closing")
 
 
 def get_json(url: str, timeout: float = 10) -> Any:
