@@ -1,6 +1,8 @@
 """What whoever writes a function asks for: a breakpoint in it, and what it logs."""
 
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,8 @@ import pexpect
 import pytest
 
 from conftest import Job, Topic, environment_with
-from support import edited, lines, wait_for
+from support import edited, expected_counts, lines, parse_rows, wait_for
+from test_local_run import PRINTING
 
 CALL = '    return lines.decode("utf-8", errors="replace").split()\n'
 
@@ -35,25 +38,55 @@ def test_breakpoint(new_topic: Callable[..., Topic], tmp_path: Path) -> None:
     assert job.exitstatus == 0
 
 
-def test_logging(new_topic: Callable[..., Topic], start_process: Callable[..., object], tmp_path: Path) -> None:
+def user_without_a_name() -> list[str]:
+    """The command that runs another one as a user id that is in no list of users, where this machine lets us do so."""
+    unnamed = ["unshare", "--user", "--map-user=1234567"]
+    possible = shutil.which("unshare") and subprocess.run([*unnamed, "true"], capture_output=True).returncode == 0
+    return unnamed if possible else []
+
+
+def test_logging(new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path) -> None:
+    """In a process of its own, for its log: its name is that of the user, who in some containers has none."""
     topic = new_topic()
-    topic.produce(lines("hello world"))
+    records = topic.produce(lines("hello world"))
     mine = 'logging.getLogger("mine")'
     logged = f'{mine}.warning("a line that %s", "was logged"); {mine}.info("for the log alone")'
     caught = f"try:\n        1 // 0\n    except ZeroDivisionError:\n        {mine}.exception('what was caught')"
     logs = f'    import logging\n    {logged}\n    {caught}\n    print("printed")\n{CALL}'
     script = edited(tmp_path / "logs", CALL, logs)
     (tmp_path / "log").mkdir()
-    ended = start_process(*topic.arguments(), "--bounded", script=script, FLINK_LOG_DIR=str(tmp_path / "log")).wait()
+    unnamed, names = user_without_a_name(), ("FLINK_IDENT_STRING", "LOGNAME", "USER", "LNAME", "USERNAME")
+    variables = {"FLINK_LOG_DIR": str(tmp_path / "log"), **(dict.fromkeys(names, "") if unnamed else {})}
+    ended = start_process(*topic.arguments(), "--bounded", script=script, through=unnamed, **variables).wait()
     assert ended.code == 0, ended.stderr
-    assert "printed\n" in ended.stdout
+    printing, printed, rows = ended.stdout.split("\n", 2)
+    assert (f"{printing}\n", printed, parse_rows(rows)) == (PRINTING, "printed", expected_counts(records))
     assert ended.stderr.count("a line that was logged\n") == 1
     assert re.search(r"^what was caught\nTraceback .*\n.*, line \d+, in split\n", ended.stderr, re.MULTILINE)
     assert "for the log alone" not in ended.stderr
     [log] = (tmp_path / "log").iterdir()
+    assert log.name.startswith("flink-1234567-python-") or not unnamed
     assert " WARN " in log.read_text("utf-8")
     assert "- a line that was logged" in log.read_text("utf-8")
     assert "- for the log alone" in log.read_text("utf-8")
+
+
+def test_what_an_exception_was_raised_from(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Once, however often the job is tried again; and the exception itself, with all its lines."""
+    topic = new_topic()
+    topic.produce(lines("hello world"))
+    again = 'raise ValueError("several\\n\\nlines") from error'
+    caught = f"    try:\n        1 // 0\n    except ZeroDivisionError as error:\n        {again}\n"
+    script = edited(tmp_path / "raises", CALL, caught)
+    ended = start_job(*topic.arguments(), "--bounded", script=script).wait()
+    assert ended.code == 1
+    _, cause = ended.stderr.split("What a ValueError was raised from:\nTraceback (most recent call last):\n")
+    assert re.match(r'  File "[^"]*/word_count.py", line \d+, in split\n    1 // 0\n.*\nZeroDivisionError: ', cause)
+    error = ended.stderr.rpartition("Traceback (most recent call last):\n")[2]
+    assert f"    {again}\nValueError: several\n\nlines\nThe job has failed. " in error
+    assert "hide_beam" not in ended.stderr
 
 
 def test_number_of_ones_own(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_a_failure_in_a_python_function_is_a_python_traceback() -> None:
     in_process = [expected[0], expected[2], "    return 1 / 0", expected[3]]
     assert failures.why_it_failed(IN_PROCESS).splitlines() == in_process
     raised_from = "\n\nThe above exception was the direct cause of the following exception:\n\n"
-    last = "\n".join([*in_process[:-1], "ValueError: why"])
+    last = "\n".join([*in_process[:-1], "ValueError: why", "", "in several lines"])
     chained = IN_PROCESS.replace("\n\n", f"{raised_from}{last}\n\n")
     assert failures.why_it_failed(chained).endswith(f"division by zero{raised_from}{last}")
 

@@ -276,7 +276,8 @@ def test_what_a_stop_fails_with() -> None:
 def test_what_a_checkpoint_fails_with_that_is_no_news() -> None:
     reason = java_class("org.apache.flink.runtime.checkpoint.CheckpointFailureReason")
     ends = ("COORDINATOR_SUSPEND", "COORDINATOR_SHUTDOWN", "DECLINED_TASK_NOT_READY", "DECLINED_TASK_CLOSING")
-    for name in (*(f"CHECKPOINT_{end}" for end in ends), "NOT_ALL_REQUIRED_TASKS_RUNNING"):
+    others = ("NOT_ALL_REQUIRED_TASKS_RUNNING", "TASK_FAILURE", "JOB_FAILOVER_REGION")
+    for name in (*(f"CHECKPOINT_{end}" for end in ends), *others):
         assert running.NO_NEWS.search(reason.valueOf(name).message())
     assert not running.NO_NEWS.search(reason.IO_EXCEPTION.message())
 

@@ -34,7 +34,10 @@ STOPPING = "org.apache.flink.runtime.scheduler.stopwithsavepoint.StopWithSavepoi
 STOPPED_BY_OTHERS = "The job was stopped by another program; what it has read since its last checkpoint is not written."
 
 # Of a checkpoint that fails with the job, or since the job ends, or does not run yet.
-NO_NEWS = re.compile("Coordinator (is suspending|shutdown)|tasks (not ready|are currently running)|task is closing")
+NO_NEWS = re.compile(
+    "Task has failed|is restarting|task is closing|tasks not ready|tasks are currently running"
+    "|Coordinator is suspending|Coordinator shutdown"
+)
 
 
 def get_json(url: str, timeout: float = 10) -> Any:
@@ -178,7 +181,7 @@ def error_in_thread(java: str) -> str | None:
     frames = [
         (f"{folder}/{file}", int(line), function, None)
         for folder, function, file, line in re.findall(r"at (/.*)/[^/]+?\.([^/(]+)\((.+\.py):(\d+)\)", stack)
-        if "/pyflink/" not in folder  # says nothing about the script
+        if "/pyflink/" not in folder and not folder.endswith("/hide_beam")  # says nothing about the script
     ]
     calls = "".join(traceback.StackSummary.from_list(reversed(frames)).format())
     return f"Traceback (most recent call last):\n{calls}{kind.removeprefix('builtins.')}: {message}"
@@ -186,8 +189,7 @@ def error_in_thread(java: str) -> str | None:
 
 def error_in_process(java: str) -> str | None:
     """The traceback of a Python function that has failed in a process of its own; None where there is none."""
-    one = r"Traceback \(most recent call last\):\n(?:(?!\n\n|\n\tat ).)*"
-    error = re.search(rf"{one}(?:\n\n[^\n]+:\n\n{one})*", java, re.DOTALL)  # after what it was raised from
+    error = re.search(r"Traceback \(most recent call last\):\n.*?(?=\n*(?:\n\tat |\Z))", java, re.DOTALL)
     if not error:
         return None
     # Without the frames of Flink and Beam, which say nothing about the script.
