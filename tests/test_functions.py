@@ -154,7 +154,7 @@ def test_intervals_are_joined_where_the_gap_is_not_greater(times: list[int], gap
             expected[-1].append(time)
         else:
             expected.append([time])
-    assert sorted(found) == [(those[0], those[-1], len(those), sum(those)) for those in expected]
+    assert found == [(those[0], those[-1], len(those), sum(those)) for those in expected]
 
 
 @pytest.mark.parametrize(

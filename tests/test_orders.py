@@ -396,23 +396,61 @@ def test_sessions(new_topic: Callable[..., Topic], start_job: Callable[..., Job]
     topic, side = new_topic(partitions=2), new_topic()
     seconds = {"a": [0, 29, 58, 100, 129], "b": [10, 41], "c": [5]}
     topic.produce([order(key, one, MINUTE + one * 1_000, one % 2) for key, those in seconds.items() for one in those])
-    script = edited(tmp_path / "sessions", "tumbling(options.window)", "session(30)", ORDERS)
-    changes = [
-        ("    tumbling,", "    session,"),
+    script = script_of_sessions(
+        tmp_path,
         ("add, windows)", "add, windows, with_metadata=True)"),
         ("order = ORDER(value)", f"order = ORDER(value.value); assert value.timestamp == {NO_TIME}"),
-    ]
-    for old, new in changes:
-        assert old in script.read_text()
-        script.write_text(script.read_text().replace(old, new, 1))
+    )
     arguments = [*topic.arguments(), "--rejected-topic", side.name, "--output", str(tmp_path / "out"), "--bounded"]
     ended = start_job(*arguments, "--max-delay", "300", script=script).wait()
     assert ended.code == 0, ended.stderr
     rows = [("a", 0, 3, 87, 58), ("a", 100, 2, 229, 129), ("b", 10, 1, 10, 10), ("b", 41, 1, 41, 41), ("c", 5, 1, 5, 5)]
-    assert sums_of(tmp_path / "out") == {
+    assert sums_of(tmp_path / "out") == sessions_of(rows)
+
+
+def script_of_sessions(folder: Path, *changes: tuple[str, str]) -> Path:
+    """orders.py with sessions that end after 30 s, and other changes."""
+    script = edited(folder / "sessions", "tumbling(options.window)", "session(30)", ORDERS)
+    for old, new in (("    tumbling,", "    session,"), *changes):
+        assert old in script.read_text()
+        script.write_text(script.read_text().replace(old, new, 1))
+    return script
+
+
+def sessions_of(rows: Iterable[tuple[str, int, int, int, int]]) -> Sums:
+    """Customer, seconds from MINUTE to the first order, number, sum and greatest, as `sums_of` has them."""
+    return {
         (text(MINUTE + start * 1_000)[:-5] + "Z", key): (number, Decimal(total), Decimal(most))
         for key, start, number, total, most in rows
     }
+
+
+def test_open_sessions_after_a_crash(
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """They go on, also where a record joins two of them; a late order is late; what is open at the stop is written."""
+    topic, side, output = new_topic(), new_topic(), tmp_path / "out"
+    folders = ["--output", str(output), "--checkpoint-dir", str(tmp_path / "kept")]
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, *folders]
+    script = script_of_sessions(tmp_path)
+    seconds = {"a": [0, 10, 75, 110], "b": [70], "z": [50, 110]}
+    topic.produce([order(key, one, MINUTE + one * 1_000) for key, those in seconds.items() for one in those])
+    job = start_job(*arguments, "--max-delay", "60", script=script)
+    ended_before = [("a", 0, 2, 10, 10)]
+    job.until(lambda: sums_of(output) == sessions_of(ended_before), "the row of the session that has ended")
+    job.wait_for_checkpoint_of(7)
+    job.end()
+
+    more = [order("a", 92, MINUTE + 92_000), order("b", 95, MINUTE + 95_000), order("a", 12, MINUTE + 12_000)]
+    topic.produce(more)
+    job = start_job(*arguments, "--max-delay", "60", script=script)
+    job.wait_for_checkpoint_of(3)
+    job.process.send_signal(signal.SIGINT)
+    ended = job.wait()
+    assert ended.code == 0, ended.stderr
+    still_open = [("a", 75, 3, 277, 110), ("b", 70, 2, 165, 95), ("z", 50, 1, 50, 50), ("z", 110, 1, 110, 110)]
+    assert sums_of(output) == sessions_of([*ended_before, *still_open])
+    assert said("Orders that came after their windows had closed, not counted (--max-delay)", ended.stderr) == 1
 
 
 def test_topics_that_will_not_do(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:

@@ -1,16 +1,19 @@
 """Session windows: for each key windows of its own, which end when nothing has come for some time."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from kafka_job.pipeline.parts import LATE, Add, Part, Rows, given_out
 
 from pyflink.common import Types
-from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.datastream.window import TimeWindow
 
 Interval = tuple[int, int, int, Any]  # first and last time, in milliseconds; how many things, and their value
+FIRST, LAST = map(itemgetter, (0, 1))
 
 
 class Joined:
@@ -20,16 +23,14 @@ class Joined:
         self.add, self.gap = add, gap
 
     def __call__(self, some: list[Interval], others: list[Interval]) -> list[Interval]:
-        """`some`: no two of them are to be joined."""
+        """`some`, which is changed: in their order, no two of them to be joined."""
         for first, last, number, value in others:
-            apart = []
-            for one in some:
-                if one[0] <= last + self.gap and first <= one[1] + self.gap:
-                    first, last = min(first, one[0]), max(last, one[1])
-                    number, value = one[2] + number, self.add(one[3], value)
-                else:
-                    apart.append(one)
-            some = [*apart, (first, last, number, value)]
+            begin = bisect_left(some, first - self.gap, key=LAST)
+            end = bisect_right(some, last + self.gap, key=FIRST)
+            for one in some[begin:end]:
+                first, last = min(first, one[0]), max(last, one[1])
+                number, value = one[2] + number, self.add(one[3], value)
+            some[begin:end] = [(first, last, number, value)]
         return some
 
 
@@ -48,7 +49,7 @@ class Sessions(KeyedProcessFunction):
 
     def process_element(self, part: Part, context: KeyedProcessFunction.Context) -> Iterator[Any]:
         timers, sessions = context.timer_service(), self.sessions.value() or {}
-        closed = timers.current_watermark() - self.gap + 1  # up to then the last times are of sessions that have ended
+        closed = self.last_of_closed(timers)
         for key, intervals in part[1][1].items():
             before = sessions.get(key, [])
             ended = [one for one in before if one[1] <= closed]
@@ -57,17 +58,27 @@ class Sessions(KeyedProcessFunction):
             if late:
                 yield LATE, late
             sessions[key] = ended + [one for one in joined if one[1] > closed]
-            for _, last, _, _ in intervals:
-                timers.register_event_time_timer((last + self.gap) // 1000 * 1000 + 1000)
-        self.sessions.update({key: intervals for key, intervals in sessions.items() if intervals})
+        self.keep(sessions, timers)
 
     def on_timer(self, timestamp: int, context: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        closed, rows, still_open = timestamp - self.gap + 1, [], {}
-        for key, intervals in (self.sessions.value() or {}).items():
+        timers, sessions, rows = context.timer_service(), self.sessions.value() or {}, []
+        closed = self.last_of_closed(timers)
+        for key, intervals in sessions.items():
             for first, last, _, value in intervals:
                 if last <= closed:
                     rows += self.make_rows(TimeWindow(first, last + self.gap), {key: value})
-            if left := [one for one in intervals if one[1] > closed]:
-                still_open[key] = left
-        self.sessions.update(still_open)
+            sessions[key] = [one for one in intervals if one[1] > closed]
+        self.keep(sessions, timers)
         yield from given_out(rows, self.as_text)
+
+    def last_of_closed(self, timers: TimerService) -> int:
+        """Sessions whose last time is up to this one have ended."""
+        return timers.current_watermark() - self.gap + 1
+
+    def keep(self, sessions: dict[Any, list[Interval]], timers: TimerService) -> None:
+        """Keep what is left, until the first of it ends. One timer is enough: it closes all that has ended by then."""
+        left = {key: intervals for key, intervals in sessions.items() if intervals}
+        self.sessions.update(left)
+        if left:
+            first_end = min(intervals[0][1] for intervals in left.values()) + self.gap
+            timers.register_event_time_timer(first_end // 1000 * 1000 + 1000)
