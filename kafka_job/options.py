@@ -40,11 +40,16 @@ def broker_list(text: str) -> str:
     return text
 
 
-def folder(text: str) -> str:
-    """A folder of this machine as an absolute path; raises ArgumentTypeError for what cannot be one."""
+def name(text: str) -> str:
+    """A text that is not empty; raises ArgumentTypeError for one that is."""
     if not text:
         raise argparse.ArgumentTypeError("an empty name; is a variable of the shell not set?")
-    path = Path(re.sub("^file:/+", "/", text)).resolve()  # Flink prints folders as file:/...
+    return text
+
+
+def folder(text: str) -> str:
+    """A folder of this machine as an absolute path; raises ArgumentTypeError for what cannot be one."""
+    path = Path(re.sub("^file:/+", "/", name(text))).resolve()  # Flink prints folders as file:/...
     if "://" in text and not text.startswith("file://"):
         way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
         raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
@@ -65,15 +70,15 @@ class JobOptions:
 
     output: Annotated[str | None, "folder for the result files; None: print to stdout", folder_or_uri, "PATH"] = None
     live: Annotated[bool, "in a terminal, show the newest window as a table, instead of printing all rows"] = False
-    topic: Annotated[str, "topic to read lines from"] = "input"
+    topic: Annotated[str, "topic to read lines from", name] = "input"
     bootstrap_servers: Annotated[str, "Kafka or Redpanda", broker_list, "HOST:PORT[,...]"] = "localhost:19092"
     kafka_config: Annotated[
         str | None,
         "properties of a Kafka client, as Kafka's own tools take them: TLS, user, password; None: plain Kafka",
-        str,
+        name,
         "FILE",
     ] = None
-    group_id: Annotated[str, "consumer group to commit offsets to"] = "test_group"
+    group_id: Annotated[str, "consumer group to commit offsets to", name] = "test_group"
     max_delay: Annotated[
         int,
         "how much older than the newest record of its partition a record may be and still count",
@@ -133,7 +138,7 @@ class JobOptions:
 class ToTopic(JobOptions):
     """Flags of a job that can write its results to a topic; raises ValueError where they do not go together."""
 
-    to_topic: Annotated[str | None, "topic to write results to, in place of --output", str, "TOPIC"] = None
+    to_topic: Annotated[str | None, "topic to write results to, in place of --output", name, "TOPIC"] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,7 +160,7 @@ class ToTopic(JobOptions):
 class WithRejected(JobOptions):
     """The flag of a job that sends some records on to a topic; raises ValueError where that has other records."""
 
-    rejected_topic: Annotated[str | None, "where rejected records go; None: TOPIC-rejected", str, "TOPIC"] = None
+    rejected_topic: Annotated[str | None, "where rejected records go; None: TOPIC-rejected", name, "TOPIC"] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

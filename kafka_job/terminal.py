@@ -36,4 +36,4 @@ def printable(text: str) -> str:
 
 def utc(milliseconds: int) -> str:
     """A time since the epoch as text: 2026-11-22T14:00:05Z."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000)).zfill(20)  # the year 1 is 0001

@@ -181,6 +181,7 @@ def test_too_late_for_some_windows(watermark: int, found: list[int]) -> None:
         (1_795_356_005_999, "2026-11-22T14:00:05Z"),
         (0, "1970-01-01T00:00:00Z"),
         (-5_000, "1969-12-31T23:59:55Z"),
+        (-62_135_596_800_000, "0001-01-01T00:00:00Z"),
     ],
 )
 def test_utc(milliseconds: int, text: str) -> None:
@@ -242,7 +243,10 @@ def test_folders_are_made_where_they_are_used(tmp_path: Path) -> None:
         (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
         (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
         (["--checkpoint-dir", str(SCRIPT)], f"argument --checkpoint-dir: {SCRIPT} is a file, not a folder"),
-        (["--output", ""], "argument --output: an empty name; is a variable of the shell not set?"),
+        *(
+            ([flag, ""], f"argument {flag}: an empty name; is a variable of the shell not set?")
+            for flag in ("--output", "--topic", "--group-id", "--kafka-config")
+        ),
         (["--bootstrap-servers", "localhost"], "argument --bootstrap-servers: invalid broker_list value: 'localhost'"),
         (
             ["--checkpoint-dir", "s3://bucket/x"],

@@ -9,7 +9,7 @@ from kafka_job import Plan
 from kafka_job.execution import entry, local
 from kafka_job.flink import gateway
 from kafka_job.flink.environment import create_environment, take_modules_along, without_server
-from kafka_job.flink.operators import jar_of_set_up
+from kafka_job.flink.operators import jar_of_set_up, max_ahead
 from kafka_job.kafka.broker import Broker
 
 import pytest
@@ -59,6 +59,12 @@ def count(
     )
     with word_count.count_windows(word_count.count_batches(batches), window).execute_and_collect() as texts:
         return [row for text in texts for row in text.split("\n")]
+
+
+def test_a_timestamp_assigner_that_pyflink_would_leave_out_is_refused(jvm: gateway.Jvm) -> None:
+    stamped = WatermarkStrategy.for_monotonous_timestamps().with_timestamp_assigner(RowTimestamp())
+    with pytest.raises(ValueError, match=r"^PyFlink leaves out with_timestamp_assigner at a source; see read_records"):
+        max_ahead(stamped, 0, 5)
 
 
 def test_windows_are_counted_apart(environment: StreamExecutionEnvironment) -> None:

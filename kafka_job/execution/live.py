@@ -1,6 +1,6 @@
 """A table of the newest rows, in place of all rows one after the other (--live, in a terminal).
 
-A row is the start of its window, a key and a count, with tabs between. What else is printed stands above the table.
+A row is the start of its window, a key and a number, with tabs between. What else is printed stands above the table.
 """
 
 import bisect
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from kafka_job.flink.gateway import Jvm
@@ -48,7 +49,7 @@ class Window:
 
     start: bytes = b""
     rows: int = 0
-    top: list[tuple[int, str]] = field(default_factory=list)  # (-count, key), the highest count first
+    top: list[tuple[Decimal, str]] = field(default_factory=list)  # (-number, key), the highest number first
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,11 @@ class LiveTable:
         """Take a line that was printed: a row, or something else, which is passed on."""
         try:
             start, rest = line.split(b"\t", 1)
-            key, count = rest.rsplit(b"\t", 1)
-            number = int(count)
-        except ValueError:
+            key, number = rest.rsplit(b"\t", 1)
+            negative = -Decimal(number.decode())
+            if not negative.is_finite():
+                raise ValueError
+        except (ValueError, InvalidOperation):
             with contextlib.suppress(OSError):
                 print(printable(line.decode("utf-8", "replace").expandtabs()), flush=True)
             return
@@ -89,8 +92,8 @@ class LiveTable:
             self.complete, self.newest = self.newest, Window(start)
         self.newest.rows += 1
         top = self.newest.top
-        if len(top) < TOP or -number <= top[-1][0]:
-            bisect.insort(top, (-number, key[:KEY_BYTES].decode("utf-8", "replace")))
+        if len(top) < TOP or negative <= top[-1][0]:
+            bisect.insort(top, (negative, key[:KEY_BYTES].decode("utf-8", "replace")))
             del top[TOP:]
         self.last_row = time.monotonic()
 
@@ -190,7 +193,7 @@ def highest_rows(window: Window, number: int, bar: str) -> Table:
     rows.add_column(no_wrap=True, overflow="crop", style="cyan")
     highest = max(1, -window.top[0][0])
     for negative, key in window.top[:number]:
-        length = -(len(bar) * negative // highest)
+        length = max(0, int(-len(bar) * negative / highest))
         rows.add_row(Text(printable(key.replace("\t", " "))), f"{-negative:,}", bar[:length])
     return rows
 
