@@ -41,7 +41,18 @@ from rich.console import Console
 
 from broker import Broker, free_port
 from conftest import Job, Topic, environment_with
-from support import ROOT, SCRIPT, START, Record, copy_script, expected_counts, lines, parse_rows, wait_for
+from support import (
+    ROOT,
+    SCRIPT,
+    START,
+    STILL_STOPPING,
+    Record,
+    copy_script,
+    expected_counts,
+    lines,
+    parse_rows,
+    wait_for,
+)
 
 ESCAPES = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
 SPAN = re.compile(r"│ (\S+) +([\d,]+) █+ *│")
@@ -75,8 +86,8 @@ class Terminal:
                 self.shown += more
 
     def text(self) -> str:
-        """All that was shown, without what moves the cursor or gives colour."""
-        return ESCAPES.sub("", self.shown.decode())
+        """All that was shown, without what moves the cursor, gives colour, or is said of a slow stop."""
+        return STILL_STOPPING.sub("", ESCAPES.sub("", self.shown.decode()))
 
     def table(self) -> str:
         """The last table that is shown as a whole, and what follows it."""
