@@ -22,9 +22,10 @@ import pytest
 from kafka import KafkaProducer
 from pyflink.common import Row
 
-from conftest import Job, Topic
+from conftest import Cluster, Job, Topic
 from examples import orders
 from support import EPOCH, ROOT, START, Record, checkpoints, edited
+from test_cluster import job_id
 from test_recipes_json import said
 
 ORDERS = ROOT / "examples" / "orders.py"
@@ -452,6 +453,40 @@ def test_open_sessions_after_a_crash(
     still_open = [("a", 75, 3, 277, 110), ("b", 70, 2, 165, 95), ("z", 50, 1, 50, 50), ("z", 110, 1, 110, 110)]
     assert sums_of(output) == sessions_of([*ended_before, *still_open])
     assert said("Orders that came after their windows had closed, not counted (--max-delay)", ended.stderr) == 1
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("windows", ["of a minute", "sessions"])
+def test_python_without_shared_library(
+    windows: str, new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Its functions run in processes of their own, by other code of PyFlink."""
+    (tmp_path / "find_libpython.py").write_text("def find_libpython(): return None")
+    topic, side = new_topic(partitions=3), new_topic()
+    some = topic.produce([order(f"c-{one}", 1.5, MINUTE + one, one % 3) for one in range(3_000)])
+    topic.produce([Record(b"no order", NO_TIME)])
+    script = ORDERS if windows == "of a minute" else script_of_sessions(tmp_path)
+    arguments = [*topic.arguments(), "--rejected-topic", side.name, "--bounded", "--output", str(tmp_path / "out")]
+    ended = start_job(*arguments, script=script, PYTHONPATH=str(tmp_path)).wait()
+    assert ended.code == 0, ended.stderr
+    assert said("Rejected records, not counted", ended.stderr) == 1
+    assert sums_of(tmp_path / "out") == expected_sums(some, window=60 if windows == "of a minute" else 1)
+
+
+@pytest.mark.chaos
+def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """One subtask, then three, then two: times go on for each partition, wherever it is read."""
+    topic, side = new_topic(partitions=3), new_topic()
+    some: list[Record] = []
+    run = ["--python", ORDERS, "--output", str(tmp_path / "out"), "--rejected-topic", side.name, *topic.arguments()]
+    restore: list[str] = []
+    for number, parallelism in enumerate([1, 3, 2]):
+        some += topic.produce(random_orders(number, 600, partitions=3, start=MINUTE + number * 40_000))
+        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
+        cluster.wait_for_checkpoint_of(600, job)
+        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
+    job_id(cluster.flink("run", *restore, *run, "--bounded"))
+    assert sums_of(tmp_path / "out") == expected_sums(some)
 
 
 def test_topics_that_will_not_do(new_topic: Callable[..., Topic], start_job: Callable[..., Job]) -> None:
