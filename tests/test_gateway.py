@@ -138,3 +138,18 @@ def test_a_process_runs_functions_in_one_mode(monkeypatch: pytest.MonkeyPatch) -
     assert gateway.start(has_python=True) is jvm
     with pytest.raises(SystemExit, match=r"^This process runs Python functions in the other mode \(.*\); start a new"):
         gateway.start(has_python=False)
+
+
+def test_a_stdout_that_was_given_up_takes_no_rows_of_the_next_run() -> None:
+    code = """
+import sys
+from kafka_job.flink.output import to_stdout
+for _ in range(2):
+    try:
+        to_stdout(b"a row\\n")
+    except OSError as error:
+        print(error.strerror, file=sys.stderr)
+"""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (0, 2 * "No space left on device\n")

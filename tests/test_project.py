@@ -116,6 +116,15 @@ def test_docs_name_the_version(version: str) -> None:
     assert version in DOCS
 
 
+def test_no_page_names_another_version() -> None:
+    texts = DOCS + (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    flink = requirements["apache-flink"]
+    assert set(
+        re.findall(r"(?:apache-flink |flink-python-|flink:|Flink's patch version \()(\d+\.\d+\.\d+)", texts)
+    ) == {flink}
+    assert set(re.findall(r"\d+\.\d+\.\d+-\d+\.\d+", texts)) == {fetch.CONNECTOR.rpartition(":")[2]}
+
+
 def test_docs_name_every_flag_and_default() -> None:
     table = OPERATIONS.partition("\n## Flags\n")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(--[\w-]+)[^|]*(?:\\\|[^|]*)*\| ([^|]+) \|", table, re.MULTILINE))
