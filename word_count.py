@@ -11,8 +11,8 @@ A row has the start of its window (UTC), a word, and its count, with tabs betwee
     2026-11-22T14:00:05Z    hello    3
 
 Two things make it fast. Lines go to Python in batches, since a call from Flink, which is Java, costs 30 microseconds;
-a batch is of one window, and waits at most until that closes or a checkpoint begins. And the key is not a word but a
-shard, a group of words, since Flink has work to do for each key. (What is new to you: docs/tutorial.md.)
+a batch is of one window, and waits at most until that closes or a checkpoint begins. And the key, by which Flink
+groups, is not a word but a shard of words, since each key is work for Flink. (What is new to you: docs/tutorial.md.)
 """
 
 import time
@@ -61,13 +61,13 @@ def read_lines(environment: StreamExecutionEnvironment, options: Options, plan: 
     source.set_topics(options.topic).set_group_id(options.group_id)
     # The watermark is how far event time has come: the newest time less --max-delay, in the slowest partition.
     watermarks = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_seconds(options.max_delay))
-    # Where to begin and end, only the plan knows. It adds that, a deserializer, a uid and an idle timeout, and leaves
-    # out records whose time is too far ahead (--max-ahead).
+    # Only the plan knows where to begin and where to end. Its read() adds both, a deserializer, a uid and an idle
+    # timeout, and leaves out records whose time is too far ahead (--max-ahead).
     return plan.read(environment, source, watermarks)  # in it: environment.from_source(source.build(), watermarks, ...)
 
 
 Counts = tuple[int, Counter[str]]  # a shard, and how often each of its words was seen
-COUNTS = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])  # as Flink knows it; Python pickles what has no type
+COUNTS = Types.TUPLE([Types.INT(), Types.PICKLED_BYTE_ARRAY()])  # in Flink's types; by default all is pickled
 SHARDS = 128  # no more workers than this can share the count
 
 
@@ -82,7 +82,7 @@ def count_batches(batches: DataStream) -> KeyedStream:
 
 
 def count_words(batch: list[bytes]) -> Counter[str]:
-    """How often each word is in a batch. Each item has 200 kB of lines or so, which fits the processor's cache."""
+    """How often each word is in a batch, which comes in pieces of 200 kB or so: these fit the processor's cache."""
     return Counter(chain.from_iterable(map(split, batch)))
 
 
@@ -106,7 +106,7 @@ def count_windows(shards: KeyedStream, window: int) -> DataStream:
     # Flink calls add as counts come, and MakeRows when the window closes.
     rows = windows.reduce(add, MakeRows(), output_type=Types.STRING()).name(f"count per {window} s window")
     rows.uid(f"count-in-{SHARDS}-shards")  # with another number, old state would have words in the wrong shards
-    report_late(rows, late, lambda pair: pair[1].total())  # their number is printed on stderr at the end
+    report_late(rows, late, lambda pair: pair[1].total())  # how many words is said on stderr at the end
     return rows
 
 
@@ -141,7 +141,7 @@ def write_rows(rows: DataStream, folder: str | None) -> None:
 
 def main() -> None:
     options = Options.parse("Count the words of a Kafka topic per window of event time.")
-    # Checkpoints are kept with the text after state=; where it is another one, as for other windows, they do not fit.
+    # With checkpoints the text of state= is kept: a run with another one, as for other windows, does not take them.
     run("word_count", build, options, state=f"counts per window of {options.window} s", settings=SETTINGS)
 
 
