@@ -2,8 +2,6 @@
 
 import importlib.util
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from programs import run_here
 from support import ROOT
 
 FOLDER = ROOT / "docs" / "pictures"
@@ -21,7 +20,7 @@ specification.loader.exec_module(draw)
 
 
 def test_the_script_draws_what_is_committed(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, FOLDER / "draw.py", "--folder", tmp_path], check=True, timeout=120)
+    assert run_here(draw.main, "--folder", tmp_path).code == 0
     drawn = {file.name: file.read_text("utf-8") for file in tmp_path.iterdir()}
     assert drawn.keys() == {f"{name}.svg" for name in draw.PICTURES}
     for name, svg in drawn.items():

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import plot
+from programs import run_here
 from support import ROOT
 
 FIVE = datetime(2026, 11, 22, 14, 0, 5)
@@ -22,11 +23,6 @@ def write(folder: Path, name: str, *rows: str) -> None:
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{row}\n" for row in rows), "utf-8")
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "tools" / "plot.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def draw(counts: plot.Counts) -> Figure:
@@ -100,7 +96,8 @@ def test_odd_words_are_drawn_as_they_are(word: str, shown: str) -> None:
 
 def test_a_picture_is_written(tmp_path: Path) -> None:
     write(tmp_path, "2026-11-22/counts-1.tsv", "2026-11-22T14:00:05Z\t$\\frac{$\t3", "2026-11-22T14:00:05Z\t水\t3")
-    ended = run("--folder", tmp_path)
+    command = [sys.executable, ROOT / "tools" / "plot.py", "--folder", tmp_path]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout == f"{tmp_path}/counts.png: the most frequent words, window by window\n"
     with Image.open(tmp_path / "counts.png") as picture:
@@ -108,14 +105,14 @@ def test_a_picture_is_written(tmp_path: Path) -> None:
         assert picture.width == 1080
         assert len(picture.getcolors(100_000)) > 3
     other = tmp_path / "other.svg"
-    assert run("--folder", tmp_path, "--picture", other).returncode == 0
+    assert run_here(plot.main, "--folder", tmp_path, "--picture", other).code == 0
     assert "<svg" in other.read_text()
 
 
 def test_what_is_missing_or_wrong_is_said_in_one_sentence(tmp_path: Path) -> None:
     def said(*arguments: str | Path) -> str:
-        ended = run("--folder", tmp_path, *arguments)
-        assert ended.returncode == 1
+        ended = run_here(plot.main, "--folder", tmp_path, *arguments)
+        assert ended.code == 1
         return ended.stderr
 
     assert said() == f"There are no rows in {tmp_path}/ yet. To write some, run: make demo\n"
