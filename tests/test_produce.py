@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
+import produce as program
 from broker import free_port
+from conftest import Finished
+from programs import run_here
 from support import ROOT, wait_for
 
 FOURTEEN = 1_795_356_000_000  # 2026-11-22T14:00:00Z in milliseconds, by date -u -d 2026-11-22T14:00Z +%s000
@@ -33,10 +36,9 @@ def topics(bootstrap_servers: str) -> list[str]:
         return admin.list_topics()
 
 
-def produce(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run tools/produce.py; how it has ended."""
-    command = [sys.executable, ROOT / "tools" / "produce.py", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
+def produce(*arguments: str | Path, stdin: str = "") -> Finished:
+    """Run tools/produce.py; how it has ended. The pages, and the tests of secure brokers, run it as a process."""
+    return run_here(program.main, *arguments, stdin=stdin)
 
 
 def records(bootstrap_servers: str, topic: str) -> list[list[tuple[int, bytes]]]:
@@ -58,22 +60,22 @@ def test_lines_become_records(bootstrap_servers: str, topic: str, tmp_path: Path
     arguments = ["--bootstrap-servers", bootstrap_servers, "--topic", topic, "--partitions", "3"]
     ended = produce(*arguments, tmp_path / "one", tmp_path / "two")
     said = f"Sent to topic {topic}: 5 lines, from 14:00:01 to 14:00:15 of 2026-11-22 (UTC)\n"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, said, "")
+    assert (ended.code, ended.stdout, ended.stderr) == (0, said, "")
     first = [(1000, "hello wörld".encode()), (9250, b"late"), (3000, b"@ 2 is text"), (15_000, b"")]
     assert records(bootstrap_servers, topic) == [first, [(4000, b" two  spaces")], []]
 
-    assert produce(*arguments, "-", stdin="14:01:00 @2 from stdin").returncode == 0
+    assert produce(*arguments, "-", stdin="14:01:00 @2 from stdin").code == 0
     assert records(bootstrap_servers, topic) == [first, [(4000, b" two  spaces")], [(60_000, b"from stdin")]]
 
     ended = produce(*arguments, "--partitions", "2", "-", stdin="14:01:00 more")
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.code, ended.stdout) == (1, "")
     assert ended.stderr == f"Topic {topic} is there already, partitions: 3, not 2; nothing is sent\n"
 
 
 @pytest.mark.parametrize("wrong", ["hello", "", "14:00 a", "25:00:00 a", "14:00:01.5 a", "14:00:01a", " 14:00:01 a"])
 def test_malformed_line(bootstrap_servers: str, topic: str, wrong: str) -> None:
     ended = produce("--bootstrap-servers", bootstrap_servers, "--topic", topic, "-", stdin=f"14:00:01 good\n{wrong}\n")
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.code, ended.stdout) == (1, "")
     assert ended.stderr == (
         "-, line 2: expected '14:00:01 some text' or '14:00:01.250 @1 some text', @1 being the partition; "
         "nothing is sent\n"
@@ -103,7 +105,7 @@ def test_lines_as_they_are_typed(bootstrap_servers: str, topic: str) -> None:
 def test_other_mistakes_are_said_in_one_sentence(bootstrap_servers: str, topic: str, tmp_path: Path) -> None:
     def said(*arguments: str | Path, stdin: str = "14:00:01 good\n") -> str:
         ended = produce("--topic", topic, "--bootstrap-servers", bootstrap_servers, *arguments, stdin=stdin)
-        assert (ended.returncode, ended.stdout) == (1, "")
+        assert (ended.code, ended.stdout) == (1, "")
         return ended.stderr
 
     nobody = f"localhost:{free_port()}"

@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 from kafka_job.kafka.config import read_config
 
@@ -19,8 +21,7 @@ from kafka import KafkaConsumer
 
 import broker
 import demo
-from conftest import Topic
-from support import ROOT, lines, wait_for
+from support import ROOT, wait_for
 from test_doors import assert_local, listening
 
 
@@ -51,21 +52,6 @@ def test_broker_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
         process.wait()
     assert printed.read_text().endswith("Kafka is stopped.\n")
     assert not broker.is_listening(port)
-
-
-def test_broker_keeps_its_data_over_a_crash(own_broker: broker.Broker) -> None:
-    topic = Topic(own_broker.bootstrap_servers, partitions=1)
-    topic.produce(lines("kept"))
-    if sys.platform == "linux":  # it is for this machine
-        sockets = listening(own_broker.process.pid)
-        assert own_broker.port in sockets
-        assert_local(sockets)
-    own_broker.kill()
-    own_broker.start()
-    with contextlib.closing(
-        KafkaConsumer(topic.name, bootstrap_servers=own_broker.bootstrap_servers, auto_offset_reset="earliest")
-    ) as consumer:
-        assert next(iter(consumer)).value == b"kept"
 
 
 def test_paths_in_properties_are_those_that_java_reads(tmp_path: Path) -> None:
@@ -142,23 +128,40 @@ def test_wrong_download_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert broker.kafka_jars(tmp_path) == jars
 
 
-@pytest.mark.slow  # it starts a broker
 def test_demo_touches_no_broker_that_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts one on another port, which ends with the demo."""
+    running: list[int] = []
+
+    @contextlib.contextmanager
+    def start(port: int) -> Iterator[SimpleNamespace]:
+        running.append(port)
+        yield SimpleNamespace(bootstrap_servers=f"localhost:{port}")
+        running.remove(port)
+
+    monkeypatch.setattr(demo, "embedded_broker", start)
     with socket.create_server(("localhost", 0)) as somebodys:
         monkeypatch.setattr(demo, "PORT", somebodys.getsockname()[1])
         with demo.demo_broker(None) as address:
             assert address != f"localhost:{demo.PORT}"
+            assert [f"localhost:{port}" for port in running] == [address]
             assert demo.where(address) == ["--bootstrap-servers", address]
-    assert not broker.is_kafka(address, timeout=1), "it ends with the demo"
+    assert not running
 
 
 def test_demo_uses_the_broker_that_is_named(own_broker: broker.Broker) -> None:
+    """The broker keeps what it was sent over a crash."""
+    if sys.platform == "linux":  # it is for this machine
+        sockets = listening(own_broker.process.pid)
+        assert own_broker.port in sockets
+        assert_local(sockets)
     with demo.demo_broker(own_broker.bootstrap_servers) as address:
         assert address == own_broker.bootstrap_servers
         assert broker.create_topic(address, "input")
         assert not broker.create_topic(address, "input")  # there already
         demo.produce_sample(address)
     assert broker.is_kafka(own_broker.bootstrap_servers), "the demo has ended a broker that it did not start"
+    own_broker.kill()
+    own_broker.start()
     with contextlib.closing(
         KafkaConsumer("input", bootstrap_servers=address, auto_offset_reset="earliest")
     ) as consumer:
