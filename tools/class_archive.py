@@ -46,9 +46,7 @@ def archive_classes() -> None:
     CLASS_ARCHIVE.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CLASS_ARCHIVE.parent) as temporary:
         kafka, flink = Path(temporary, "kafka.jsa"), Path(temporary, "flink.jsa")
-        os.environ["JDK_JAVA_OPTIONS"] = f'"-XX:ArchiveClassesAtExit={kafka}"'
-        with embedded_broker() as broker:
-            del os.environ["JDK_JAVA_OPTIONS"]
+        with embedded_broker(java_options=[f"-XX:ArchiveClassesAtExit={kafka}"]) as broker:
             run_word_count(broker.bootstrap_servers, temporary, flink)
         gateway.started.process.wait(300)  # both write their archives meanwhile
         flink.replace(CLASS_ARCHIVE)  # at once: Java crashes on half an archive
