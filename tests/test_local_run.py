@@ -72,15 +72,13 @@ def test_a_job_in_a_folder_of_its_own(
 
 
 def test_bounded_run_to_stdout_with_an_idle_partition(
-    new_topic: Callable[..., Topic], start_process: Callable[..., Job]
+    new_topic: Callable[..., Topic], start_job: Callable[..., Job]
 ) -> None:
-    """In a process of its own, for its locale."""
     topic = new_topic(partitions=3)
     words = random.Random(1).choices(["to", "be", "or", "not", "ἤ"], k=600)
     values = [" ".join(words[start : start + 3]) for start in range(0, 600, 3)]
     records = topic.produce(lines(*values[:100], partition=0) + lines(*values[100:], partition=2, every=700))
-    # A locale without UTF-8 must not change the words.
-    ended = start_process(*topic.arguments(), "--bounded", "--window", "7", LC_ALL="C").wait()
+    ended = start_job(*topic.arguments(), "--bounded", "--window", "7").wait()
     assert ended.code == 0
     assert is_clean(ended.stderr), ended.stderr
     assert ended.stdout.startswith(PRINTING)
