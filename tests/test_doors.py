@@ -1,6 +1,7 @@
 """Who can reach a local run and the embedded broker: this machine only, and nobody can give Flink another job."""
 
 import ipaddress
+import os
 import signal
 import ssl
 import subprocess
@@ -95,11 +96,13 @@ def test_a_door_to_the_network_would_be_seen() -> None:
         process.communicate(b"\n", timeout=10)
 
 
-@linux
 def test_runs_at_once_are_for_this_machine_and_take_no_jobs(
     new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """Each run finds a port of its own, and all of them end well; in processes, whose ports are looked at."""
+    """Each run finds a port of its own, and all of them end well; in processes, whose ports are looked at.
+
+    They end as by systemd, or a container's init, and as by a terminal that is closed: Java gets the signal as well.
+    """
     topic = new_topic()
     records = topic.produce(lines(*["closed"] * 5, "open"))
     outputs = [tmp_path / f"out-{number}" for number in range(2)]
@@ -110,18 +113,21 @@ def test_runs_at_once_are_for_this_machine_and_take_no_jobs(
     assert len(set(addresses)) == len(jobs)
     for job, address, output in zip(jobs, addresses, outputs, strict=True):
         job.until(lambda output=output: read_files(output) == expected_counts(records[:5]), "the closed window")
-        sockets = listening(job.process.pid)
-        assert int(address.rpartition(":")[2]) in sockets
-        assert len(sockets) >= 4, "web UI, blob server, and Java and Python to call each other"
-        assert_local(sockets)
+        if sys.platform == "linux":
+            sockets = listening(job.process.pid)
+            assert int(address.rpartition(":")[2]) in sockets
+            assert len(sockets) >= 4, "web UI, blob server, and Java and Python to call each other"
+            assert_local(sockets)
     assert_takes_no_jobs(addresses[0])
 
-    for job in jobs:
-        job.process.send_signal(signal.SIGTERM)
+    for job, number in zip(jobs, (signal.SIGTERM, signal.SIGHUP), strict=True):
+        os.killpg(job.process.pid, number)
     for job, output in zip(jobs, outputs, strict=True):
         ended = job.wait()
-        assert (ended.code, ended.stderr.count("\n")) == (0, 2), ended.stderr
+        assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (0, "", 2), ended.stderr
+        assert ended.stderr.endswith("\nStopped: open windows are written, files and offsets are committed.\n")
         assert read_files(output) == expected_counts(records)
+        assert not [file for file in output.rglob("*") if "inprogress" in file.name]
 
 
 def assert_takes_no_jobs(web_ui: str) -> None:
@@ -213,29 +219,3 @@ class CertificateCluster(Cluster):
         registered = "Registering TaskManager with ResourceID"
         logs = "".join(file.read_text() for file in self.logs.glob("*standalonesession*.log"))
         return registered in logs and self.flink("list").code == 0
-
-
-@pytest.mark.slow
-def test_user_without_a_name(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:
-    """Some containers run as a user id that is in no list of users."""
-    unnamed = ["unshare", "--user", "--map-user=1234567"]
-    try:
-        subprocess.run([*unnamed, "true"], check=True, capture_output=True, timeout=10)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no user namespaces here: {error}")
-    topic = new_topic()
-    records = topic.produce(lines("who am I"))
-    job = start_job(
-        *topic.arguments(),
-        "--bounded",
-        "--output",
-        str(tmp_path / "out"),
-        through=unnamed,
-        **dict.fromkeys(("FLINK_IDENT_STRING", "LOGNAME", "USER", "LNAME", "USERNAME"), ""),
-        FLINK_LOG_DIR=str(tmp_path / "log"),
-    )
-    ended = job.wait()
-    assert ended.code == 0, ended.stderr
-    assert read_files(tmp_path / "out") == expected_counts(records)
-    [log] = (tmp_path / "log").iterdir()
-    assert log.name.startswith("flink-1234567-python-")
