@@ -209,6 +209,7 @@ def to_kafka(new_topic: Callable[..., Topic], folder: Path) -> Trip:
 
 TRIPS: dict[str, MakeTrip] = {
     "word_count": words,
+    "my_job": words,
     "word_count_sql": words,
     "running_totals": totals,
     "enrich": categories,
@@ -233,32 +234,22 @@ for folder, script, *arguments in json.loads(sys.argv[1]):
 def test_a_task_manager_that_cannot_see_the_repository(
     blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
+    """All scripts, and a job in a folder of its own, whose module beside it travels as kafka_job does."""
+    own = own_job(blind_cluster.hidden / "own")
     trips, jobs = {}, []
-    for script in [SCRIPT, *sorted({*(ROOT / "examples").glob("*.py")} - {LITERAL})]:
+    for script in [SCRIPT, own, *sorted({*(ROOT / "examples").glob("*.py")} - {LITERAL})]:
         folder = tmp_path / script.stem
         folder.mkdir()
         trips[script.stem] = trip = TRIPS[script.stem](new_topic, folder)
         topic = new_topic(partitions=2)
         topic.produce(trip.records)
         jobs.append([str(folder), str(script), "--bounded", *topic.arguments(), *trip.arguments])
-    together = tmp_path / "together.py"
+    together = own.parent / "together.py"  # whose folder is that in which Python finds modules
     together.write_text(ONE_AFTER_THE_OTHER)
     run = ["run", "-p", "2", "--python", together, json.dumps(jobs)]
     ended = blind_cluster.flink(*run, cwd=tmp_path, timeout=60 * len(jobs))
     assert ended.code == 0, ended.stdout + ended.stderr
     assert {name: trip.rows() for name, trip in trips.items()} == {name: trip.expected for name, trip in trips.items()}
-
-
-def test_a_job_in_a_folder_of_its_own(
-    blind_cluster: BlindCluster, new_topic: Callable[..., Topic], tmp_path: Path
-) -> None:
-    """Its functions are in a module beside it, which travels as those of kafka_job do."""
-    topic = new_topic()
-    records = topic.produce(random_lines(14, 100, partitions=1))
-    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
-    script = own_job(blind_cluster.hidden / "own")
-    job_id(blind_cluster.flink("run", "--python", script, *arguments, cwd=tmp_path))
-    assert read_files(tmp_path / "out") == expected_counts(records)
 
 
 def copy_with_edits(folder: Path, *edits: tuple[str, str, str]) -> Path:
