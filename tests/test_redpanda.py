@@ -15,7 +15,7 @@ from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse, Met
 from broker import is_listening
 from conftest import Cluster, Job, Topic, environment_with
 from redpanda import OFFERED, UNSUPPORTED_VERSION, Redpanda, proxy_of, redpanda
-from support import ROOT, START, expected_counts, lines, parse_rows, random_lines, read_files
+from support import ROOT, SCRIPT, START, Record, expected_counts, lines, parse_rows, random_lines, read_files, wait_for
 from test_cluster import job_id
 from test_local_run import PRINTING
 
@@ -126,12 +126,22 @@ def test_local_runs(new_topic: Callable[..., Topic], start_job: Callable[..., Jo
     assert parse_rows(ended.stdout.removeprefix(PRINTING)) == expected_counts(records[1])
 
 
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic = new_topic(partitions=2)
-    records = topic.produce(random_lines(12, 600, partitions=2))
-    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
-    job_id(cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT))
-    assert read_files(tmp_path / "out") == expected_counts(records)
+def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """One subtask, then three, then two: the counts of the open window move with their shards."""
+    topic = new_topic(partitions=3)
+    records: list[Record] = []
+    output = tmp_path / "out"
+    run = ["--python", SCRIPT, "--output", str(output), "--window", "100000", *topic.arguments()]
+    job = ""
+    for number, parallelism in enumerate([1, 3, 2]):
+        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")] if job else []
+        records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
+        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
+        cluster.wait_for_checkpoint_of(600, job)
+    assert read_files(output) == {}, "the window has closed"
+    closing = [line for partition in range(3) for line in lines("x", start=START + 200_000_000, partition=partition)]
+    topic.produce(closing)
+    wait_for(lambda: read_files(output) == expected_counts(records, window=100_000), "the rows of the window")
 
 
 def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..., Job], tmp_path: Path) -> None:

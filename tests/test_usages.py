@@ -4,21 +4,22 @@ The other tests of jobs run them in processes that have Flink already.
 """
 
 import os
-import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import fetch
 from conftest import Cluster, Job, Topic
 from support import (
-    ROOT,
     SCRIPT,
     START,
     checkpoints,
     expected_counts,
     lines,
+    parse_rows,
     random_lines,
     read_files,
     slow_script,
@@ -45,21 +46,20 @@ def test_bounded_run_to_files(
     assert all(file.match("????-??-??/counts-*.tsv") for file in output.rglob("*") if file.is_file())
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGHUP))]
-)
 def test_stop_writes_open_windows_and_commits(
-    number: signal.Signals, new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic],
+    start_process: Callable[..., Job],
+    start_job: Callable[..., Job],
+    tmp_path: Path,
 ) -> None:
-    """The signal goes to the whole group, as from a terminal."""
+    """Ctrl-C; the signal goes to the whole group, as from a terminal. What others do, tests/test_doors.py shows."""
     topic = new_topic(partitions=2)
     closed = topic.produce(lines(*["closed window"] * 5))
     still_open = topic.produce(lines("still open", start=START + 5000))
     job = start_process(*topic.arguments(), "--output", str(tmp_path / "out"), "--idle-timeout", "1")
     wait_for(lambda: read_files(tmp_path / "out") == expected_counts(closed), "the row of the closed window")
 
-    # As a terminal does with SIGINT and SIGHUP, and systemd or a container's init with SIGTERM: Java gets it as well.
-    os.killpg(job.process.pid, number)
+    os.killpg(job.process.pid, signal.SIGINT)
     ended = job.wait()
     assert (ended.code, ended.stdout) == (0, "")
     assert ended.stderr.endswith("\nStopped: open windows are written, files and offsets are committed.\n")
@@ -67,10 +67,9 @@ def test_stop_writes_open_windows_and_commits(
     assert read_files(tmp_path / "out") == expected_counts(closed + still_open)
     assert not [file for file in (tmp_path / "out").rglob("*") if "inprogress" in file.name]
 
-    if number == signal.SIGINT:  # once is enough
-        new = topic.produce(lines("only what is new", start=START + 10_000))
-        assert start_process(*topic.arguments(), "--bounded", "--output", str(tmp_path / "next")).wait().code == 0
-        assert read_files(tmp_path / "next") == expected_counts(new)
+    new = topic.produce(lines("only what is new", start=START + 10_000))
+    assert start_job(*topic.arguments(), "--bounded", "--output", str(tmp_path / "next")).wait().code == 0
+    assert read_files(tmp_path / "next") == expected_counts(new)
 
 
 @pytest.mark.slow
@@ -91,7 +90,10 @@ def test_second_ctrl_c_ends_at_once(
 
 
 def test_kill_of_a_bounded_run(
-    new_topic: Callable[..., Topic], start_process: Callable[..., Job], tmp_path: Path
+    new_topic: Callable[..., Topic],
+    start_process: Callable[..., Job],
+    start_job: Callable[..., Job],
+    tmp_path: Path,
 ) -> None:
     """As kill -9 does: the process is gone, with its JVM."""
     topic = new_topic(partitions=3)
@@ -105,39 +107,28 @@ def test_kill_of_a_bounded_run(
     assert read_files(output) != expected_counts(records), "it was over before it was killed"
 
     after = topic.produce(lines("after the kill", start=START + 500_000))
-    ended = start_process(*arguments).wait()
+    ended = start_job(*arguments).wait()
     assert ended.code == 0, ended.stderr
     assert ended.stderr.startswith(f"Going on from {tmp_path}/check/")
     records += after
     assert read_files(output) == expected_counts(records)
 
 
-def test_flink_run(cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path) -> None:
-    topic = new_topic(partitions=3)
-    records = topic.produce([*lines(*["flink run, слово"] * 30), *lines(*["run"] * 30, partition=1, every=500)])
-    arguments = ["--bounded", "--output", str(tmp_path / "out"), *topic.arguments()]
-    job = job_id(cluster.flink("run", "--python", "word_count.py", *arguments, cwd=ROOT))
-    assert read_files(tmp_path / "out") == expected_counts(records)
-    source, count = (vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])  # two boxes in the web UI
-    assert source.startswith(f"Source: Kafka topic {topic.name} -> ")
-    assert count.startswith("keep watermark -> count per 5 s window -> ")
-
-
-def test_flink_stop_and_run_from_the_savepoint(
+def test_flink_run_with_the_flags_of_the_classic_tutorial(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
-    """The window that is open at the stop is in the savepoint, and the next job counts on in it."""
-    topic = new_topic()
-    records = topic.produce(lines(*["stop"] * 5, "and", "go on"))
-    output = tmp_path / "out"
-    run = ["--python", SCRIPT, "--output", str(output), *topic.arguments()]
-    job = job_id(cluster.flink("run", "--detached", *run))
-    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
-    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
-    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
-    assert read_files(output) == expected_counts(records[:5])
+    """The jar by --jarfile, Python by path, the script from elsewhere, nobody waits; a TaskManager prints the rows.
 
-    records += topic.produce(lines("go on", start=START + 7_000))
-    topic.produce(lines("closing", start=START + 10_000))
-    job = job_id(cluster.flink("run", "--detached", "-s", savepoint, *run))
-    wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
+    There they are no live table, though the script is asked for one.
+    """
+    topic = new_topic(partitions=3)
+    records = topic.produce([*lines(*["classic 言葉"] * 30), *lines(*["run"] * 30, partition=1, every=500)])
+    jar = os.path.relpath(fetch.jar_path(), tmp_path)
+    before = cluster.printed()
+    classic = ["--jarfile", jar, "-pyexec", sys.executable, "-pyclientexec", sys.executable, "-p", "2", "--detached"]
+    ended = cluster.flink("run", *classic, "--python", SCRIPT, "--bounded", "--live", *topic.arguments(), cwd=tmp_path)
+    job = job_id(ended)
+    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the end of the job")
+    live = "--live is for local runs; on a cluster rows go to the .out file of a TaskManager.\n"
+    assert f"{live}Printing result to stdout. Use --output to specify output path.\n" in ended.stdout
+    assert parse_rows(cluster.printed().removeprefix(before)) == expected_counts(records)
