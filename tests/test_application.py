@@ -301,7 +301,7 @@ def test_a_cluster_behind_a_forwarded_port_is_elsewhere(monkeypatch: pytest.Monk
 
 
 def test_job_manager_is_killed(application: Application, words: Input) -> None:
-    """With the manifest's arguments and configuration, in as many TaskManagers as it needs.
+    """With the manifest's arguments and configuration, but with all slots in one TaskManager.
 
     One that takes over goes on where the other was: before its first checkpoint, that is where the job began. The
     script, which Flink runs again, asks for no broker and no secret.
@@ -320,7 +320,8 @@ def test_job_manager_is_killed(application: Application, words: Input) -> None:
 
     run[run.index("--bootstrap-servers") + 1] = f"localhost:{free_port()}"
     application.kafka_config.unlink()
-    application.start_task_managers()
+    application.settings["taskmanager.numberOfTaskSlots"] = SPEC["job"]["parallelism"]
+    application.start_task_managers(1)
     for _ in range(2):
         application.kill(application.job_manager)
         words.produce()
