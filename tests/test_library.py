@@ -372,3 +372,19 @@ def test_ctrl_c_while_the_library_is_imported_says_nothing() -> None:
     early = "import os, signal, threading; threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()"
     ended = subprocess.run([sys.executable, "-c", f"{early}; import kafka_job"], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
+
+
+def test_commits_that_fail_are_said_unless_the_job_has_just_gone_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What it commits once more then was committed before."""
+    watch_ = watch.Watch(mock.Mock(), None, tmp_path, mock.Mock(rights={"in": "READ", "sums": "WRITE"}, options=JobOptions()), None, None)
+    monkeypatch.setattr(watch.flink, "job_url", lambda running: "url")
+    for failed, restored, said in [(0, None, 0), (2, None, 2), (1, 5, 0), (1, 5, 0), (4, 5, 3), (1, 7, 0)]:
+        latest = {"restored": restored and {"restore_timestamp": restored}}
+        monkeypatch.setattr(watch.flink, "metrics_of", lambda url, names, failed=failed: [{"sum": failed}])
+        monkeypatch.setattr(watch.flink, "get_json", lambda url, latest=latest: {"latest": latest})
+        watch_.say_lost_rows()
+        found = capsys.readouterr().err
+        assert found.endswith(f" or aborted by another job or hand ({said}).\n") == bool(said)
+        assert found.startswith("Rows are missing in the topic sums: transactions were not comm") == bool(said)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from math import ceil
 from typing import Any
 
 from kafka_job.flink.gateway import Jvm
@@ -193,7 +194,7 @@ def highest_rows(window: Window, number: int, bar: str) -> Table:
     rows.add_column(no_wrap=True, overflow="crop", style="cyan")
     highest = max(1, -window.top[0][0])
     for negative, key in window.top[:number]:
-        length = max(0, int(-len(bar) * negative / highest))
+        length = max(0, ceil(-len(bar) * negative / highest))
         rows.add_row(Text(printable(key.replace("\t", " "))), f"{-negative:,}", bar[:length])
     return rows
 

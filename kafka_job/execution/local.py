@@ -114,7 +114,7 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         environment = job.pipeline(plan, settings, recovery)
         record_start(folder, plan.start, recovery.checkpoint)
         stop.running = running = environment.execute_async(job.name)
-        watch = Watch(running, jvm, folder, job, plan)
+        watch = Watch(running, jvm, folder, job, plan, recovery.checkpoint)
         with contextlib.suppress(Py4JJavaError):  # it has ended already
             say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
         try:

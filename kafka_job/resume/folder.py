@@ -39,6 +39,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return numbers[max(numbers)] if numbers else None
 
 
+def made_at(checkpoint: Path) -> int:
+    """When a checkpoint was made, in milliseconds since the epoch."""
+    return int((checkpoint / METADATA).stat().st_mtime * 1000)
+
+
 @contextlib.contextmanager
 def readable(checkpoint: Path | str) -> Iterator[None]:
     """End the program with one sentence where a checkpoint cannot be read in the `with` block."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kafka_job.flink.environment import operator_ids
-from kafka_job.flink.snapshots import METADATA, Split, operators_in
+from kafka_job.flink.snapshots import Split, operators_in
 from kafka_job.kafka.broker import Broker, Offsets, TopicOffsets, ask_for_offsets, check_group
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.source import SOURCE_UID, Plan
@@ -19,6 +19,7 @@ from kafka_job.resume.folder import (
     TOPIC_ID,
     check_owner,
     checkpoint_settings,
+    made_at,
     newest_checkpoint,
     readable,
     recorded_start,
@@ -91,7 +92,7 @@ def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cl
     read = recorded_start(folder, checkpoint, on_cluster)
     settings = checkpoint_settings(folder)
     if checkpoint:
-        say(f"Going on from {checkpoint} of {utc(int((checkpoint / METADATA).stat().st_mtime * 1000))}.")
+        say(f"Going on from {checkpoint} of {utc(made_at(checkpoint))}.")
         with readable(checkpoint):
             read = (read or {}) | checkpoint_offsets(str(checkpoint), options.topic)
         # Flink deletes the checkpoint once it has a newer one.
