@@ -617,7 +617,9 @@ class Cluster:
             found = self.rest(f"/jobs/{job}/savepoints/{asked['request-id']}")
             return found["status"]["id"] == "COMPLETED" and found["operation"]
 
-        return wait_for(answer, "the savepoint")["location"]
+        savepoint = wait_for(answer, "the savepoint")["location"]
+        wait_for(lambda: self.rest(f"/jobs/{job}")["state"] == "FINISHED", "the end of the job")
+        return savepoint
 
     def cancel_all(self) -> None:
         """Cancel the jobs that still run."""

@@ -603,11 +603,10 @@ def test_secrets_of_a_job_on_a_cluster_are_nowhere(doors: Doors, cluster: Cluste
         del cluster.env["KAFKA_PASSWORD"]
     assert ended.code == 0, ended.stdout + ended.stderr
     job = re.search(r"JobID (\w{32})", ended.stdout)[1]
-    wait_for(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
+    cluster.wait_for_checkpoint_of(len(doors.records), job)
     pages = answers(f"http://localhost:{cluster.rest_port}", job)
     check_for_secrets(secrets, pages, [tmp_path])
     cluster.stop_job(job, tmp_path / "checkpoints", drain=True)
-    wait_for(lambda: cluster.rest(f"/jobs/{job}")["state"] == "FINISHED", "the job's end")
     assert read_files(tmp_path / "out") == expected_counts(doors.records)
     (tmp_path / "said").write_text(ended.stdout + ended.stderr)
     check_logs(cluster.logs)

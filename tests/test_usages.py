@@ -4,6 +4,7 @@ The other tests of jobs run them in processes that have Flink already.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 import fetch
 from conftest import Cluster, Job, Topic
 from support import (
+    ROOT,
     SCRIPT,
     START,
     checkpoints,
@@ -114,6 +116,28 @@ def test_kill_of_a_bounded_run(
     assert read_files(output) == expected_counts(records)
 
 
+def test_flink_stop_and_run_from_the_savepoint(
+    cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
+) -> None:
+    """The window that is open at the stop is in the savepoint, and the next job counts on in it."""
+    topic = new_topic(partitions=2)
+    records = topic.produce(lines(*["stop, слово"] * 5, "and", "go on"))
+    output = tmp_path / "out"
+    run = ["--detached", "--python", "word_count.py", "--output", str(output), *topic.arguments()]
+    run += ["--idle-timeout", "1"]
+    job = job_id(cluster.flink("run", *run, cwd=ROOT))
+    wait_for(lambda: read_files(output) == expected_counts(records[:5]), "the row of the closed window")
+    stopped = cluster.flink("stop", "--savepointPath", str(tmp_path / "savepoints"), job)
+    savepoint = re.search(r"Savepoint completed. Path: (\S+)", stopped.stdout)[1]
+    assert read_files(output) == expected_counts(records[:5])
+
+    records += topic.produce(lines("go on", start=START + 7_000))
+    topic.produce(lines("closing", start=START + 10_000))
+    job_id(cluster.flink("run", "-s", savepoint, *run, cwd=ROOT))
+    wait_for(lambda: read_files(output) == expected_counts(records), "the row of the window that was open")
+
+
+@pytest.mark.slow
 def test_flink_run_with_the_flags_of_the_classic_tutorial(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path
 ) -> None:
