@@ -378,7 +378,8 @@ def test_commits_that_fail_are_said_unless_the_job_has_just_gone_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """What it commits once more then was committed before."""
-    watch_ = watch.Watch(mock.Mock(), None, tmp_path, mock.Mock(rights={"in": "READ", "sums": "WRITE"}, options=JobOptions()), None, None)
+    job = mock.Mock(rights={"in": "READ", "sums": "WRITE"}, options=JobOptions())
+    watch_ = watch.Watch(mock.Mock(), None, tmp_path, job, None, None)
     monkeypatch.setattr(watch.flink, "job_url", lambda running: "url")
     for failed, restored, said in [(0, None, 0), (2, None, 2), (1, 5, 0), (1, 5, 0), (4, 5, 3), (1, 7, 0)]:
         latest = {"restored": restored and {"restore_timestamp": restored}}
