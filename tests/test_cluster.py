@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from kafka_job.execution import cluster as submission
+
 import pytest
 
 from conftest import Cluster, Finished, Topic
@@ -176,3 +178,11 @@ def test_a_window_that_does_not_fit_into_the_memory_of_the_job_manager(
     topic.produce(lines("closing", start=START + 10_000))
     wait_for(lambda: read_files(output) == expected_counts(records), "the rows of the closed window")
     assert cluster.rest(f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"] == []
+
+
+def test_too_few_slots(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(submission, "START_TIMEOUT", 0)
+    configuration = {"execution.target": "remote", "rest.port": str(cluster.rest_port), "parallelism.default": "7"}
+    submission.check_cluster(configuration)
+    said = "The job needs 7 slots, the cluster has 3; it waits for more. (Or: flink run -p 3)\n"
+    assert capsys.readouterr().err == said

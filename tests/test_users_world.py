@@ -354,12 +354,14 @@ def test_no_cluster(
     assert not list(tmp_path.iterdir())
 
 
-def test_too_few_slots(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(submission, "START_TIMEOUT", 0)
-    monkeypatch.setattr(submission, "get_json", lambda url: {"slots-total": 3})
-    submission.check_cluster({"execution.target": "remote", "parallelism.default": "7"})
-    said = "The job needs 7 slots, the cluster has 3; it waits for more. (Or: flink run -p 3)\n"
-    assert capsys.readouterr().err == said
+@pytest.mark.chaos
+def test_no_cluster_under_flink_run(new_topic: Callable[..., Topic], tmp_path: Path) -> None:
+    """The same, with what Flink's own client says of a cluster."""
+    cluster, folder = Cluster(tmp_path), tmp_path / "kept"
+    ended = cluster.flink("run", "--python", SCRIPT, "--checkpoint-dir", str(folder), *new_topic().arguments())
+    assert ended.code != 0
+    assert f"No Flink cluster answers on localhost:{cluster.rest_port}; start one: start-cluster.sh" in ended.stdout
+    assert not (folder / "start.json").exists()
 
 
 def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
