@@ -34,7 +34,9 @@ class AnotherTopic(SystemExit):
 class Watch:
     """Looks after one job."""
 
-    def __init__(self, running: JobClient, jvm: Jvm, folder: Path, job: Job, plan: Plan, after: str | None) -> None:
+    def __init__(
+        self, running: JobClient, jvm: Jvm, folder: Path, job: Job, plan: Plan, after: str | None = None
+    ) -> None:
         """`folder`: of its checkpoints; `after`: the path of the one that it goes on from."""
         self.running, self.jvm, self.folder, self.job, self.plan = running, jvm, folder, job, plan
         files = (job.options.output or "").removeprefix("file://")
@@ -123,10 +125,12 @@ class Watch:
         refuses that twice, as if it had aborted it. It has not, if it was not longer than it waits.
         """
         topics = [topic for topic, right in self.job.rights.items() if right == "WRITE"]
+        if not topics:
+            return
         try:
             url = flink.job_url(self.running)
-            metrics = flink.metrics_of(url, LOST) if topics else []
-            restored = flink.get_json(f"{url}/checkpoints")["latest"]["restored"] if metrics else None
+            metrics = flink.metrics_of(url, LOST)
+            restored = flink.get_json(f"{url}/checkpoints")["latest"]["restored"]
         except (OSError, LookupError, Py4JJavaError):  # as in `look`
             return
         lost = sum(int(metric["sum"]) for metric in metrics)
