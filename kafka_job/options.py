@@ -70,15 +70,15 @@ class JobOptions:
 
     output: Annotated[str | None, "folder for the result files; None: print to stdout", folder_or_uri, "PATH"] = None
     live: Annotated[bool, "in a terminal, show the newest window as a table, instead of printing all rows"] = False
-    topic: Annotated[str, "topic to read lines from", name] = "input"
+    topic: Annotated[str, "topic to read lines from"] = "input"
     bootstrap_servers: Annotated[str, "Kafka or Redpanda", broker_list, "HOST:PORT[,...]"] = "localhost:19092"
     kafka_config: Annotated[
         str | None,
         "properties of a Kafka client, as Kafka's own tools take them: TLS, user, password; None: plain Kafka",
-        name,
+        str,
         "FILE",
     ] = None
-    group_id: Annotated[str, "consumer group to commit offsets to", name] = "test_group"
+    group_id: Annotated[str, "consumer group to commit offsets to"] = "test_group"
     max_delay: Annotated[
         int,
         "how much older than the newest record of its partition a record may be and still count",
@@ -138,7 +138,7 @@ class JobOptions:
 class ToTopic(JobOptions):
     """Flags of a job that can write its results to a topic; raises ValueError where they do not go together."""
 
-    to_topic: Annotated[str | None, "topic to write results to, in place of --output", name, "TOPIC"] = None
+    to_topic: Annotated[str | None, "topic to write results to, in place of --output", str, "TOPIC"] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -160,7 +160,7 @@ class ToTopic(JobOptions):
 class WithRejected(JobOptions):
     """The flag of a job that sends some records on to a topic; raises ValueError where that has other records."""
 
-    rejected_topic: Annotated[str | None, "where rejected records go; None: TOPIC-rejected", name, "TOPIC"] = None
+    rejected_topic: Annotated[str | None, "where rejected records go; None: TOPIC-rejected", str, "TOPIC"] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -187,4 +187,5 @@ def add_flag(parser: argparse.ArgumentParser, field: Field, hint: Any) -> None:
         parser.add_argument(flag, choices=get_args(kind), **common)
     else:
         read: Callable[[str], Any] = reads[0] if reads else positive if kind is int else str
+        read = name if read is str else read
         parser.add_argument(flag, type=read, metavar=reads[1] if len(reads) > 1 else None, **common)

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections import Counter
 from dataclasses import FrozenInstanceError, asdict
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,13 +144,16 @@ def test_parts_add_up() -> None:
     assert left == (7, (3, {"a": {1, 2}, "b": {3}}), 0), "what reduce was given has changed"
 
 
-@given(st.lists(st.integers(0, 60)), st.integers(1, 10))
-def test_intervals_are_joined_where_the_gap_is_not_greater(times: list[int], gap: int) -> None:
+@given(st.lists(st.lists(st.integers(0, 60))), st.integers(1, 10))
+def test_intervals_are_joined_where_the_gap_is_not_greater(batches: list[list[int]], gap: int) -> None:
     join, found = Joined(int.__add__, gap), []
-    for time in times:
-        found = join(found, [(time, time, 1, time)])
+    for batch in batches:
+        of_batch: list[tuple[int, int, int, int]] = []
+        for time in batch:
+            of_batch = join(of_batch, [(time, time, 1, time)])
+        found = join(found, of_batch)
     expected: list[list[int]] = []
-    for time in sorted(times):
+    for time in sorted(chain.from_iterable(batches)):
         if expected and time - expected[-1][-1] <= gap:
             expected[-1].append(time)
         else:

@@ -328,7 +328,7 @@ def test_what_is_not_a_row_is_passed_on(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_number_with_decimals_has_other_columns_before_it() -> None:
     """As the rows of examples/orders.py."""
-    table = read(b"first\tann\t2\t20.00\t12.50\nfirst\tbob\t1\t-3.00\t-3.00\nfirst\tcy\tnan\n")
+    table = read(b"first\tann\t2\t20.00\t12.50\nfirst\tbob\t1\t-3.00\t-3.00\nfirst\tcy\tnan\nfirst\td\t1e1000000\n")
     assert table.newest.top == [(Decimal("-12.50"), "ann\t2\t20.00"), (3, "bob\t1\t-3.00")]
     assert [row.split("█")[0].strip(" │") for row in drawn(table)[1:3]] == ["ann 2 20.00 12.50", "bob 1 -3.00 -3.00"]
 

@@ -237,8 +237,9 @@ class Broker:
         if kept.exists():
             shutil.copytree(kept, data, copy_function=shutil.copyfile, dirs_exist_ok=True)
             return
-        self._java("kafka.tools.StorageTool", "format", "-t", "embedded-broker-000001", "-c", properties).wait()
-        # Not where it has failed, as the broker will say; or in somebody else's environment; or if another was faster.
+        if self._java("kafka.tools.StorageTool", "format", "-t", "embedded-broker-000001", "-c", properties).wait():
+            return  # it has failed, as the broker will say
+        # Not in somebody else's environment, or if another one was faster.
         with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
             # By copyfile: Kafka's own are for their owner alone, who may not be the next one.
             shutil.copytree(data, Path(temporary, "data"), copy_function=shutil.copyfile).rename(kept)

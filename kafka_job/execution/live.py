@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import ceil
 from typing import Any
 
@@ -30,6 +30,7 @@ from rich.text import Text
 TOP = 10  # rows of a window
 WIDTH, KEY_WIDTH, OTHER_WIDTH = 78, 26, 20  # columns of the screen: of the table, a key, all else but the bar
 KEY_BYTES = 5 * KEY_WIDTH  # how many bytes of a key are kept: it may have a million
+MOST_DIGITS = 30  # of a number that is shown
 REFRESH = 0.25  # seconds
 ASK = 1.0  # seconds between questions to Flink
 ANSWER = 5.0  # seconds that it has for an answer
@@ -83,9 +84,9 @@ class LiveTable:
             start, rest = line.split(b"\t", 1)
             key, number = rest.rsplit(b"\t", 1)
             negative = -Decimal(number.decode())
-            if not negative.is_finite():
+            if not negative.is_finite() or negative.adjusted() > MOST_DIGITS:
                 raise ValueError
-        except (ValueError, InvalidOperation):
+        except (ValueError, ArithmeticError):
             with contextlib.suppress(OSError):
                 print(printable(line.decode("utf-8", "replace").expandtabs()), flush=True)
             return

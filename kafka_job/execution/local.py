@@ -20,7 +20,7 @@ from kafka_job.flink.output import stdout_is_gone, to_stdout
 from kafka_job.flink.snapshots import METADATA, Unreadable
 from kafka_job.kafka.broker import Offsets, Refused, commit_offsets
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.folder import newest_checkpoint, record_start, taken
+from kafka_job.resume.folder import made_at, newest_checkpoint, record_start, taken
 from kafka_job.resume.plans import checkpoint_offsets, plan_in
 from kafka_job.terminal import say
 
@@ -113,8 +113,9 @@ def run_locally(job: Job, jvm: Jvm, live: bool, stop: Stop) -> None:
         plan, recovery = plan_in(folder, options, job.broker, job.state, on_cluster=False)
         environment = job.pipeline(plan, settings, recovery)
         record_start(folder, plan.start, recovery.checkpoint)
+        made = made_at(Path(recovery.checkpoint)) if recovery.checkpoint else 0
         stop.running = running = environment.execute_async(job.name)
-        watch = Watch(running, jvm, folder, job, plan, recovery.checkpoint)
+        watch = Watch(running, jvm, folder, job, plan, made)
         with contextlib.suppress(Py4JJavaError):  # it has ended already
             say(f"Flink's web UI is on {flink.rest_address(running)} while the job runs.")
         try:

@@ -15,7 +15,7 @@ from kafka_job.flink.snapshots import METADATA
 from kafka_job.kafka.checks import check_kafka
 from kafka_job.pipeline.sinks import TRANSACTION_TIMEOUT
 from kafka_job.pipeline.source import Plan
-from kafka_job.resume.folder import made_at, record_start, topic_of
+from kafka_job.resume.folder import record_start, topic_of
 from kafka_job.terminal import say, utc
 
 from py4j.protocol import Py4JJavaError
@@ -34,10 +34,8 @@ class AnotherTopic(SystemExit):
 class Watch:
     """Looks after one job."""
 
-    def __init__(
-        self, running: JobClient, jvm: Jvm, folder: Path, job: Job, plan: Plan, after: str | None = None
-    ) -> None:
-        """`folder`: of its checkpoints; `after`: the path of the one that it goes on from."""
+    def __init__(self, running: JobClient, jvm: Jvm, folder: Path, job: Job, plan: Plan, made: int = 0) -> None:
+        """`folder`: of its checkpoints; `made`: when the one was made that it goes on from, in ms since the epoch."""
         self.running, self.jvm, self.folder, self.job, self.plan = running, jvm, folder, job, plan
         files = (job.options.output or "").removeprefix("file://")
         self.folders = [folder, Path(files)] if files and "://" not in files else [folder]
@@ -46,7 +44,7 @@ class Watch:
         self.has_checkpoint = self.had_task_manager = False
         self.lost = 0  # transactions
         self.restored = 0  # when the job has last gone on from a checkpoint, in milliseconds since the epoch
-        self.made = made_at(Path(after)) if after else None  # when that was made, from which the run goes on
+        self.made = made  # when the newest checkpoint was made
         self.failed = 0  # when the newest failure was that is known, in milliseconds since the epoch
 
     def look(self) -> None:
@@ -121,30 +119,34 @@ class Watch:
     def say_lost_rows(self) -> None:
         """Say that a broker has aborted what should be committed. Flink only logs it.
 
-        What fails where a job goes on from a checkpoint was committed before the crash, most often: a broker of Kafka 4
-        refuses that twice, as if it had aborted it. It has not, if it was not longer than it waits.
+        Where a job goes on from a checkpoint, it commits once more what is in there. What was committed before a broker
+        of Kafka 4 refuses, as what it has aborted. It aborts only what is open for longer than TRANSACTION_TIMEOUT.
         """
         topics = [topic for topic, right in self.job.rights.items() if right == "WRITE"]
         if not topics:
             return
         try:
             url = flink.job_url(self.running)
-            metrics = flink.metrics_of(url, LOST)
-            restored = flink.get_json(f"{url}/checkpoints")["latest"]["restored"]
+            lost = sum(int(metric["sum"]) for metric in flink.metrics_of(url, LOST))
+            latest = flink.get_json(f"{url}/checkpoints")["latest"]
+            interval = flink.get_json(f"{url}/checkpoints/config")["interval"]
         except (OSError, LookupError, Py4JJavaError):  # as in `look`
             return
-        lost = sum(int(metric["sum"]) for metric in metrics)
+        restored = latest["restored"]["restore_timestamp"] if latest["restored"] else 0
+        made = latest["completed"]["trigger_timestamp"] if latest["completed"] else 0
         to_topics, within = f"the topic {' or '.join(topics)}", f"within {TRANSACTION_TIMEOUT // 60_000} minutes"
-        if restored and restored["restore_timestamp"] > self.restored:
-            self.restored = restored["restore_timestamp"]
-            if lost and self.made and self.restored > self.made + TRANSACTION_TIMEOUT:
+        goes_on = restored > self.restored
+        if goes_on or restored > made:
+            was_open = restored - self.made + interval  # for so long at most
+            if lost > (0 if goes_on else self.lost) and self.made and was_open > TRANSACTION_TIMEOUT:
                 why = f"the checkpoint of {utc(self.made)} was not gone on from {within}"
                 say(f"Rows may be missing in {to_topics}: {why}, and transactions in it cannot be committed ({lost}).")
-            self.made = None
         elif lost > self.lost:
             why = f"not committed {within}, or aborted by another job or hand"
             say(f"Rows are missing in {to_topics}: transactions were {why} ({lost - self.lost}).")
-        self.lost = lost
+        self.lost, self.restored = lost, restored
+        if made > restored:
+            self.made = made
 
 
 def state_of(folder: Path) -> str:

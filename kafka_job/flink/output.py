@@ -65,7 +65,7 @@ dropped: OSError | None = None  # why nothing goes to stdout any more
 
 def to_stdout(lines: bytes) -> None:
     """Print lines as they are; as text where stdout takes nothing else, as in a notebook. Raises OSError: it cannot."""
-    if dropped and os.path.samestat(os.fstat(1), Path(os.devnull).stat()):
+    if dropped and sys.stdout is sys.__stdout__ and os.path.samestat(os.fstat(1), Path(os.devnull).stat()):
         raise dropped
     try:
         if hasattr(sys.stdout, "buffer"):

@@ -2,7 +2,7 @@
 
 Leans on: the mini cluster behind the client of a job; the Java client, where PyFlink calls methods that are no longer
 there (stop_with_savepoint); what a stop and a checkpoint fail with; the names of metrics, here and in
-execution/, live.py and watch.py; how Java prints a failure; among its frames those of Python, as pemja writes them in
+live.py and watch.py of execution/; how Java prints a failure; among its frames those of Python, as pemja writes them in
 thread mode, or a traceback, as Beam does in process mode.
 """
 

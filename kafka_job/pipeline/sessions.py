@@ -37,7 +37,8 @@ class Joined:
 class Sessions(KeyedProcessFunction):
     """Session windows. Flink's own cannot be in a checkpoint where Python runs inside Flink's JVM (ClassCastException).
 
-    Rows come in the second of event time after a session has ended.
+    Rows come in the second of event time after a session has ended, or later, where the watermark leaps; Flink gives
+    all of a call the time of its first.
     """
 
     def __init__(self, add: Add, gap: int, make_rows: Rows, as_text: bool) -> None:

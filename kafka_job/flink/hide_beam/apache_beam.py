@@ -5,7 +5,9 @@ functions, and what an exception was raised from, which pemja does not tell Java
 """
 
 import logging
+import math
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,7 +24,7 @@ if SCREEN not in {handler.name for handler in logging.getLogger().handlers}:  # 
     from pyflink.fn_execution.embedded.operations import FunctionOperation
 
     output_elements = FunctionOperation._output_elements
-    logged = set()  # the job is tried again
+    logged: dict[str, float] = {}  # when; the job is tried again
 
     def output(operation: FunctionOperation, elements: Iterable[Any]) -> Iterator[Any]:
         try:
@@ -30,8 +32,8 @@ if SCREEN not in {handler.name for handler in logging.getLogger().handlers}:  # 
         except Exception as error:
             before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
             text = before and "".join(traceback.format_exception(before)).removesuffix("\n")
-            if text and text not in logged:
-                logged.add(text)
+            if text and time.monotonic() > logged.get(text, -math.inf) + 10:
+                logged[text] = time.monotonic()
                 logging.getLogger(__name__).warning("What a %s was raised from:\n%s", type(error).__name__, text)
             raise
 
