@@ -20,7 +20,7 @@ MODULES = {
 }
 # Each imports only what stands after it.
 FLOORS = ["execution", "resume", "pipeline", "kafka", "flink", "options terminal"]
-INSIDES = re.compile(r"_j_|getDeclaredField|get_gateway|pyflink\.java_gateway|org\.apache\.flink")
+INSIDES = re.compile(r"_j_|getDeclaredField|get_gateway|pyflink\.java_gateway|org\.apache\.flink|\bprivate\(|\._origin")
 
 
 def imports(file: Path) -> Iterator[tuple[str, str]]:

@@ -59,10 +59,13 @@ class Jobs:
         wait_for(lambda: stop.running or not thread.is_alive(), "the job")
         return thread
 
+    @property
+    def java(self) -> psutil.Process:
+        return psutil.Process(gateway.start(has_python=True).process.pid)
+
     def listening(self) -> set[int]:
         """The ports that this process's JVM listens on; other tests' jobs may have the same ones by now."""
-        java = psutil.Process(gateway.start(has_python=True).process.pid)
-        return {one.laddr.port for one in java.net_connections() if one.status == psutil.CONN_LISTEN}
+        return {one.laddr.port for one in self.java.net_connections() if one.status == psutil.CONN_LISTEN}
 
     def given_back(self) -> dict[str, Any]:
         """What each job must give back."""
@@ -141,4 +144,5 @@ def test_twenty_jobs_in_one_process(
 
     assert jobs.number == 20
     assert kept[0] == kept[1], "threads, open files"
+    assert not [file.path for file in jobs.java.open_files() if file.path.startswith(str(tmp_path))]
     assert used[1] < used[0] + 30, "megabytes of the JVM's heap"
