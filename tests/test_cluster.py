@@ -29,6 +29,20 @@ def job_id(submitted: Finished) -> str:
     return submitted.stdout.partition("Job has been submitted with JobID ")[2].split()[0]
 
 
+def rescaled(cluster: Cluster, run: list[str | Path], folder: Path, produce: Callable[[int], object]) -> str:
+    """Run a job with one subtask, then with three and with two, from savepoints in a folder; the last one's id.
+
+    `produce`: sends 600 records before each run, which is given its number.
+    """
+    job = ""
+    for number, parallelism in enumerate([1, 3, 2]):
+        restore = ["-s", cluster.stop_job(job, folder)] if job else []
+        produce(number)
+        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
+        cluster.wait_for_checkpoint_of(600, job)
+    return job
+
+
 @pytest.mark.chaos
 def test_a_cancelled_job_leaves_its_last_checkpoint(
     cluster: Cluster, new_topic: Callable[..., Topic], tmp_path: Path

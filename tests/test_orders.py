@@ -25,7 +25,7 @@ from pyflink.common import Row
 from conftest import Cluster, Job, Topic
 from examples import orders
 from support import EPOCH, ROOT, START, Record, checkpoints, edited
-from test_cluster import job_id
+from test_cluster import job_id, rescaled
 from test_recipes_json import said
 
 ORDERS = ROOT / "examples" / "orders.py"
@@ -479,13 +479,12 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     topic, side = new_topic(partitions=3), new_topic()
     some: list[Record] = []
     run = ["--python", ORDERS, "--output", str(tmp_path / "out"), "--rejected-topic", side.name, *topic.arguments()]
-    restore: list[str] = []
-    for number, parallelism in enumerate([1, 3, 2]):
-        some += topic.produce(random_orders(number, 600, partitions=3, start=MINUTE + number * 40_000))
-        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
-        cluster.wait_for_checkpoint_of(600, job)
-        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
-    job_id(cluster.flink("run", *restore, *run, "--bounded"))
+
+    def produce(number: int) -> None:
+        some.extend(topic.produce(random_orders(number, 600, partitions=3, start=MINUTE + number * 40_000)))
+
+    job = rescaled(cluster, run, tmp_path / "savepoints", produce)
+    job_id(cluster.flink("run", "-s", cluster.stop_job(job, tmp_path / "savepoints"), *run, "--bounded"))
     assert sums_of(tmp_path / "out") == expected_sums(some)
 
 

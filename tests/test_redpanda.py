@@ -16,7 +16,7 @@ from broker import is_listening
 from conftest import Cluster, Job, Topic, environment_with
 from redpanda import OFFERED, UNSUPPORTED_VERSION, Redpanda, proxy_of, redpanda
 from support import ROOT, SCRIPT, START, Record, expected_counts, lines, parse_rows, random_lines, read_files, wait_for
-from test_cluster import job_id
+from test_cluster import rescaled
 from test_local_run import PRINTING
 
 # The test files in which the job reads from the broker of the fixtures.
@@ -132,12 +132,11 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     records: list[Record] = []
     output = tmp_path / "out"
     run = ["--python", SCRIPT, "--output", str(output), "--window", "100000", *topic.arguments()]
-    job = ""
-    for number, parallelism in enumerate([1, 3, 2]):
-        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")] if job else []
-        records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
-        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
-        cluster.wait_for_checkpoint_of(600, job)
+
+    def produce(number: int) -> None:
+        records.extend(topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000)))
+
+    rescaled(cluster, run, tmp_path / "savepoints", produce)
     assert read_files(output) == {}, "the window has closed"
     closing = [line for partition in range(3) for line in lines("x", start=START + 200_000_000, partition=partition)]
     topic.produce(closing)

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Cluster, Job, Topic
 from support import ROOT, START, TOTALS, Record, checkpoints, get_json, lines, random_lines
-from test_cluster import job_id
+from test_cluster import job_id, rescaled
 
 
 def expected_totals(records: Iterable[Record]) -> dict[str, int]:
@@ -93,13 +93,12 @@ def test_rescaling_from_savepoints(cluster: Cluster, new_topic: Callable[..., To
     topic = new_topic(partitions=3)
     records: list[Record] = []
     run = ["--python", TOTALS, "--output", str(tmp_path / "out"), "--max-delay", "60", *topic.arguments()]
-    restore: list[str] = []
-    for number, parallelism in enumerate([1, 3, 2]):
-        records += topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000))
-        job = job_id(cluster.flink("run", "--detached", "-p", str(parallelism), *restore, *run))
-        cluster.wait_for_checkpoint_of(600, job)
-        restore = ["-s", cluster.stop_job(job, tmp_path / "savepoints")]
-    job_id(cluster.flink("run", *restore, *run, "--bounded"))
+
+    def produce(number: int) -> None:
+        records.extend(topic.produce(random_lines(number, 600, partitions=3, start=START + number * 60_000)))
+
+    job = rescaled(cluster, run, tmp_path / "savepoints", produce)
+    job_id(cluster.flink("run", "-s", cluster.stop_job(job, tmp_path / "savepoints"), *run, "--bounded"))
     assert last_totals(tmp_path / "out") == expected_totals(records)
 
 

@@ -136,14 +136,14 @@ class Watch:
         made = latest["completed"]["trigger_timestamp"] if latest["completed"] else 0
         to_topics, within = f"the topic {' or '.join(topics)}", f"within {TRANSACTION_TIMEOUT // 60_000} minutes"
         goes_on = restored > self.restored
-        if goes_on or restored > made:
-            was_open = restored - self.made + interval  # for so long at most
-            if lost > (0 if goes_on else self.lost) and self.made and was_open > TRANSACTION_TIMEOUT:
-                why = f"the checkpoint of {utc(self.made)} was not gone on from {within}"
-                say(f"Rows may be missing in {to_topics}: {why}, and transactions in it cannot be committed ({lost}).")
-        elif lost > self.lost:
+        new = lost - (0 if goes_on else self.lost)  # Flink counts anew
+        was_open = restored - self.made + interval  # for so long at most
+        if new > 0 and not goes_on and made >= restored:
             why = f"not committed {within}, or aborted by another job or hand"
-            say(f"Rows are missing in {to_topics}: transactions were {why} ({lost - self.lost}).")
+            say(f"Rows are missing in {to_topics}: transactions were {why} ({new}).")
+        elif new > 0 and self.made and was_open > TRANSACTION_TIMEOUT:
+            why = f"the checkpoint of {utc(self.made)} was not gone on from {within}"
+            say(f"Rows may be missing in {to_topics}: {why}, and transactions in it cannot be committed ({lost}).")
         self.lost, self.restored = lost, restored
         if made > restored:
             self.made = made
