@@ -494,7 +494,7 @@ JAVA = """\
 #!/bin/sh
 case "$*" in *BashJavaUtils* | -XshowSettings:properties)
   said="$0-$({{ echo "$*"; cat "$FLINK_CONF_DIR/config.yaml"; }} | cksum | tr ' ' -)"
-  test -e "$said" || {{ "{java}" $JVM_ARGS "$@" > "$said.$$" 2>&1 && mv "$said.$$" "$said"; }}
+  test -e "$said" || {{ "{java}" $JVM_ARGS "$@" > "$said.$$" 2>&1; mv "$said.$$" "$said"; }}
   exec cat "$said" ;;
 esac
 exec "{java}" "$@"
