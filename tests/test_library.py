@@ -19,6 +19,7 @@ from kafka_job import JobOptions, Plan, Stop
 from kafka_job.execution import cluster, entry, local, watch
 from kafka_job.flink import environment, gateway
 from kafka_job.flink import running as failures
+from kafka_job.flink.snapshots import METADATA
 from kafka_job.kafka import broker as offsets
 from kafka_job.kafka.broker import Broker, Refused
 from kafka_job.resume import folder as checkpoints
@@ -138,6 +139,30 @@ def test_a_stop_that_fails_behind_its_savepoint_is_not_tried_again(
     with pytest.raises(SystemExit, match=r"^The stop has failed when all was in its savepoint; "):
         failures.stop_with_savepoint(client, tmp_path, True, mock.Mock())
     assert client._j_job_client.stopWithSavepoint.call_count == 1
+
+
+def test_a_stop_whose_answer_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flink ends with the job, and on a slow machine before it has answered: its savepoint is what counts."""
+    monkeypatch.setattr(failures, "java_class", mock.Mock())
+    monkeypatch.setattr(failures, "number_of", lambda metadata: int(metadata.parent.name[-1]))
+
+    def stopped(savepoint: str) -> mock.Mock:
+        def no_answer() -> None:
+            (tmp_path / savepoint).mkdir()
+            (tmp_path / savepoint / file).touch()
+            raise Failed("java.util.concurrent.TimeoutException")
+
+        client = mock.Mock()
+        client._j_job_client.stopWithSavepoint.return_value = mock.Mock(get=no_answer)
+        return client
+
+    file = "not yet complete"
+    with pytest.raises(SystemExit, match=r"^The job was stopped by another program; "):
+        failures.stop_with_savepoint(stopped("savepoint-1"), tmp_path, True, mock.Mock())
+    file = METADATA
+    for savepoint in ("savepoint-2", "savepoint-3"):
+        uri = failures.stop_with_savepoint(stopped(savepoint), tmp_path, True, mock.Mock())
+        assert uri == f"file:{tmp_path / savepoint}"
 
 
 def test_newest_checkpoint_goes_by_its_number(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 from kafka_job import Stop
 from kafka_job.execution import cluster as submission
@@ -369,9 +370,13 @@ def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(watch.flink, "has_task_manager", lambda running: False)
     monkeypatch.setattr(watch.Watch, "say_failures", lambda watched: None)
     jvm = SimpleNamespace(stdout=SimpleNamespace(failure=None))
-    watched = watch.Watch(None, jvm, tmp_path, SimpleNamespace(options=JobOptions(), rights={}), None)
+    running = mock.Mock(end=mock.Mock(done=lambda: ended))
+    watched = watch.Watch(running, jvm, tmp_path, SimpleNamespace(options=JobOptions(), rights={}), None)
+    ended = False
     watched.look()  # it is not there yet
-    watched.had_task_manager = True
+    ended = watched.had_task_manager = True
+    watched.look()  # Flink ends with its job
+    ended, watched.had_task_manager = False, True
     with pytest.raises(SystemExit, match=r"^The part of Flink that runs the job has ended\. All"):
         watched.look()
 

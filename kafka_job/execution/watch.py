@@ -57,7 +57,7 @@ class Watch:
             self.note(str(metadata.parent))
         with contextlib.suppress(OSError, LookupError, Py4JJavaError):  # it starts, or has ended
             has_task_manager = flink.has_task_manager(self.running)
-            if self.had_task_manager and not has_task_manager:
+            if self.had_task_manager and not has_task_manager and not flink.has_ended(self.running):
                 sys.exit(f"The part of Flink that runs the job has ended. All of Flink's log is in {log_file()}")
             self.had_task_manager = has_task_manager
             self.say_failures()

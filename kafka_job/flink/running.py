@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka_job.flink.connector import java_class, private
+from kafka_job.flink.snapshots import METADATA, number_of
 from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
@@ -27,6 +28,7 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 CLOSE_TIMEOUT = 30  # seconds
+SAVEPOINTS = f"savepoint-*/{METADATA}"  # those that are complete, in a folder
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Flink's own client takes none either
 # A stop that has failed when its savepoint was complete.
@@ -127,6 +129,7 @@ def stop_with_savepoint(
     `drain`: whether to close all windows before. `look` is called meanwhile. `keys`: what ends this at once.
     """
     canonical = java_class("org.apache.flink.core.execution.SavepointFormatType").CANONICAL
+    before = set(folder.glob(SAVEPOINTS))
     said = time.monotonic()
     while True:
         stopped = running._j_job_client.stopWithSavepoint(drain, f"file://{folder}", canonical)
@@ -143,6 +146,8 @@ def stop_with_savepoint(
             if STOPPING in str(error):  # Flink would go on from an older checkpoint
                 sys.exit("The stop has failed when all was in its savepoint; the same command goes on from there")
         if has_ended(running):
+            if made := set(folder.glob(SAVEPOINTS)) - before:  # only the answer has not come: Flink was too slow
+                return f"file:{max(made, key=number_of).parent}"
             sys.exit(STOPPED_BY_OTHERS)
         time.sleep(0.1)  # not all of the job's tasks run yet
 
