@@ -119,6 +119,10 @@ class Terminal:
         return code
 
     def end(self) -> None:
+        """End it: first as a user may, since the demo's broker is no child of this terminal."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.terminate()
+            self.process.wait(30)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -81,6 +81,11 @@ def kept_by_this_process() -> tuple[int, int]:
     return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
 
+def threads_of_java() -> int:
+    """How many threads the JVM has."""
+    return java_class("java.lang.Thread").getAllStackTraces().size()
+
+
 def heap() -> int:
     """Megabytes of the JVM that are in use."""
     runtime = java_class("java.lang.Runtime").getRuntime()
@@ -102,7 +107,7 @@ def test_twenty_jobs_in_one_process(
     topic = new_topic(partitions=2)
     records = topic.produce(random_lines(1, 400, partitions=2) + lines("the end", start=START + 60_000))
     jobs, expected = Jobs(topic, capfd), expected_counts(records)
-    kept, used = [], []
+    kept, threads, used = [], [], []
 
     for round_ in range(2):
         for number in range(2):
@@ -140,9 +145,11 @@ def test_twenty_jobs_in_one_process(
 
         jobs.run(bounded=True, start="latest")
         kept.append(kept_by_this_process())
+        threads.append(threads_of_java())
         used.append(heap())
 
     assert jobs.number == 20
     assert kept[0] == kept[1], "threads, open files"
+    wait_for(lambda: threads_of_java() <= threads[0], "the end of the last job's threads in Java")
     assert not [file.path for file in jobs.java.open_files() if file.path.startswith(str(tmp_path))]
     assert used[1] < used[0] + 30, "megabytes of the JVM's heap"

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_job.flink.connector import connector_jars, java_class, private
-from kafka_job.flink.gateway import import_without_beam, under_flink_run
 from kafka_job.flink.operators import jar_of_classes
 
 import cloudpickle
@@ -36,8 +35,6 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     for key, value in settings.items():
         configuration.set_string(key, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
-    if under_flink_run():
-        import_without_beam()
     # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has most on its class path:
     # add_jars tells one thread in Java, and a call may come to another one, if Python's garbage collector has called
     # meanwhile. Not 'pipeline.jars', which replaces Flink's own jars.

@@ -50,6 +50,8 @@ JAVA_OPTIONS = (
     *("-Xlog:disable", "-Xlog:all=warning:stderr", "-Xlog:cds*=off:stderr"),  # cds+dynamic is no name for Java 11
     # No file in /tmp whose name is the process's number: a container that has the same /tmp may have the same number.
     "-XX:-UsePerfData",
+    # One log for all: by default each class loader has its own, so each job, and with it a thread that nobody ends.
+    "-Dlog4j2.contextSelector=org.apache.logging.log4j.core.selector.BasicContextSelector",
 )
 NO_EXECUTION = getattr(os, "ST_NOEXEC", 0)  # macOS has no such flag
 
