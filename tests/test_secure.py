@@ -1,6 +1,7 @@
 """Jobs at a broker with TLS, passwords, certificates and rights: who gets in, who does not, and where secrets are."""
 
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -539,9 +540,11 @@ def check_for_secrets(secrets: list[str], pages: dict[str, bytes], folders: Iter
     assert b"execution-config" in config, "this page would show it"
     assert len([path for path in pages if "status" not in path]) > 40
     found = {path: secrets_in(content) for path, content in pages.items()}
-    for file in (file for folder in folders for file in folder.rglob("*") if file.is_file()):
-        with contextlib.suppress(FileNotFoundError):  # Flink deletes old checkpoints
-            found[str(file)] = secrets_in(file.read_bytes())
+    # Not rglob, which fails where Flink deletes an old checkpoint meanwhile.
+    for parent, _, names in (walked for folder in folders for walked in os.walk(folder)):
+        for file in (Path(parent, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found[str(file)] = secrets_in(file.read_bytes())
     assert not {where: secrets for where, secrets in found.items() if secrets}
 
 
