@@ -1,11 +1,10 @@
 """What a user says: the flags that every job has, as a frozen value. A script adds one in a line, as word_count.py."""
 
 import argparse
-import contextlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -49,14 +48,10 @@ def name(text: str) -> str:
 
 def folder(text: str) -> str:
     """A folder of this machine as an absolute path; raises ArgumentTypeError for what cannot be one."""
-    path = Path(re.sub("^file:/+", "/", name(text))).resolve()  # Flink prints folders as file:/...
     if "://" in text and not text.startswith("file://"):
         way = f"on a cluster: flink run -D execution.checkpointing.dir={text} (and -s to go on from one)"
         raise argparse.ArgumentTypeError(f"{text} is not a folder of this machine; {way}")
-    with contextlib.suppress(PermissionError):  # that is said when somebody writes there
-        if path.exists() and not path.is_dir():
-            raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
-    return str(path)
+    return os.path.realpath(re.sub("^file:/+", "/", name(text)))  # Flink prints folders as file:/...
 
 
 def folder_or_uri(text: str) -> str:
@@ -182,10 +177,11 @@ def add_flag(parser: argparse.ArgumentParser, field: Field, hint: Any) -> None:
     needed = field.default is MISSING
     common = {"help": help_text, "required": needed, "default": None if needed else field.default}
     if kind is bool:
-        parser.add_argument(flag, action="store_true", help=help_text)
+        action = argparse.BooleanOptionalAction if field.default is True else "store_true"  # --FLAG and --no-FLAG
+        parser.add_argument(flag, action=action, default=field.default is True, help=help_text)
     elif get_origin(kind) is Literal:
-        parser.add_argument(flag, choices=get_args(kind), **common)
+        parser.add_argument(flag, choices=get_args(kind), type=type(get_args(kind)[0]), **common)
     else:
-        read: Callable[[str], Any] = reads[0] if reads else positive if kind is int else str
+        read: Callable[[str], Any] = reads[0] if reads else positive if kind is int else kind
         read = name if read is str else read
         parser.add_argument(flag, type=read, metavar=reads[1] if len(reads) > 1 else None, **common)

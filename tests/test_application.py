@@ -273,10 +273,20 @@ def test_restarts_that_are_configured_win() -> None:
     assert cluster_run.restarts({"restart-strategy.type": "exponential-delay"}, bounded=False) == {}
 
 
-def test_the_interval_of_checkpoints_is_that_of_the_configuration_where_it_has_one() -> None:
-    assert cluster_run.interval({"rest.port": "8081"}) == {}
-    configured = {cluster_run.INTERVAL: "30 s"}
-    assert cluster_run.interval(configured | {"rest.port": "8081"}) == configured
+def test_a_cluster_is_asked_where_its_answer_would_be_the_right_one() -> None:
+    remote = {"execution.target": "remote"}
+    off = {"high-availability.type": "none", "security.ssl.rest.enabled": "false"}
+    assert cluster_run.rest_api(remote | off) == cluster_run.rest_api(remote) == "localhost:8081"
+    for setting in ({"high-availability": "zookeeper"}, {"security.ssl.rest.enabled": "true"}):
+        assert cluster_run.rest_api(remote | setting) is None
+
+
+def test_something_else_that_answers_in_place_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_run, "START_TIMEOUT", 0)
+    for answer in ({}, [], None):
+        monkeypatch.setattr(cluster_run, "get_json", lambda url, answer=answer: answer)
+        with pytest.raises(SystemExit, match=r"^No Flink cluster answers on localhost:8081; start one: "):
+            cluster_run.check_cluster({"execution.target": "remote"})
 
 
 def test_the_last_checkpoint_is_kept_unless_the_configuration_says_otherwise() -> None:

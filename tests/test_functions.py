@@ -4,17 +4,18 @@ import operator
 import os
 import pickle
 import pwd
+import re
 import runpy
 import stat
 import subprocess
 import sys
 import zipfile
 from collections import Counter
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, Literal
 from unittest.mock import Mock
 
 from kafka_job import JobOptions, aggregate, count_rows, session, sliding, tumbling, utc
@@ -85,12 +86,19 @@ NUMBERS = st.one_of(st.integers(-3, 3), st.floats(), st.booleans(), st.integers(
 NUMBERS |= st.decimals(-3, 3, places=1)
 
 
-@given(st.lists(NUMBERS | st.tuples(NUMBERS, st.text(max_size=2)), max_size=50))
+@given(st.lists(NUMBERS | st.tuples(NUMBERS, st.text(max_size=2)) | st.frozensets(NUMBERS, max_size=4), max_size=50))
 def test_equal_keys_have_the_same_shard(keys: list[Any]) -> None:
     """JSON has 7 and 7.0 for one number, and Python's dictionaries take them for the same key."""
     shards: dict[Any, int] = {}
     for key in keys:
         assert shards.setdefault(key, of_parts.shard_of(key, 128)) == of_parts.shard_of(key, 128)
+
+
+def test_what_no_shard_can_be_told_of() -> None:
+    assert of_parts.shard_of(frozenset([0, 8]), 128) == of_parts.shard_of(frozenset([8, 0]), 128)
+    for key in (object(), ("a", object())):
+        with pytest.raises(TypeError, match=r"^A object cannot be a key: it has no __repr__"):
+            of_parts.shard_of(key, 128)
 
 
 def test_windows_that_would_count_wrongly() -> None:
@@ -245,8 +253,6 @@ def test_folders_are_made_where_they_are_used(tmp_path: Path) -> None:
         (["--max-delay", "9999999999999999"], "invalid not_negative value: '9999999999999999'"),
         (["--idle-timeout", "soon"], "argument --idle-timeout: invalid not_negative value: 'soon'"),
         (["--start", "yesterday"], "argument --start: invalid choice: 'yesterday'"),
-        (["--output", str(SCRIPT)], f"argument --output: {SCRIPT} is a file, not a folder"),
-        (["--checkpoint-dir", str(SCRIPT)], f"argument --checkpoint-dir: {SCRIPT} is a file, not a folder"),
         *(
             ([flag, ""], f"argument {flag}: an empty name; is a variable of the shell not set?")
             for flag in ("--output", "--topic", "--group-id", "--kafka-config")
@@ -267,10 +273,31 @@ def test_bad_arguments(arguments: list[str], complaint: str, capsys: pytest.Capt
     assert complaint in capsys.readouterr().err
 
 
-def test_a_folder_that_may_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it can be written to is asked later, for all folders."""
-    monkeypatch.setattr(Path, "exists", Mock(side_effect=PermissionError))
-    assert parse("--output", "/root/out").output == "/root/out"
+def test_what_cannot_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").touch()
+    reasons = {"file": "File exists", "loop": "File exists", "n" * 300: "File name too long"}
+    for name, why in reasons.items():
+        for flag in ("--output", "--checkpoint-dir"):
+            options, where = parse(flag, str(tmp_path / name)), re.escape(str(tmp_path / name))
+            with pytest.raises(SystemExit, match=f"^Cannot write to {where}: {why}; choose another folder: {flag} "):
+                entry.check_folders(options, on_cluster=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfAScript(JobOptions):
+    cut: Annotated[bool, "on, if nobody says --no-cut"] = True
+    part: Annotated[float, "a number"] = 0.5
+    step: Annotated[Literal[1, 2], "one or two"] = 1
+    file: Annotated[Path | None, "a file"] = None
+
+
+def test_flags_of_other_types() -> None:
+    assert OfAScript.parse("", []) == OfAScript()
+    arguments = ["--no-cut", "--part", "0.7", "--step", "2", "--file", "x"]
+    assert OfAScript.parse("", arguments) == OfAScript(cut=False, part=0.7, step=2, file=Path("x"))
+    with pytest.raises(SystemExit, match=r"^2$"):
+        OfAScript.parse("", ["--step", "3"])
 
 
 @pytest.mark.parametrize(("script", "flag"), [(SCRIPT, "--window"), (SQL, "--window"), (TOTALS, "--state-ttl")])

@@ -3,7 +3,9 @@
 What is wrong is said in one sentence, and nothing is lost without a word.
 """
 
+import contextlib
 import http.server
+import io
 import json
 import os
 import re
@@ -21,7 +23,7 @@ from kafka_job import Stop
 from kafka_job.execution import cluster as submission
 from kafka_job.execution import entry, watch
 from kafka_job.execution.job import said_in_one_sentence
-from kafka_job.flink import connector, gateway
+from kafka_job.flink import connector, gateway, output
 from kafka_job.flink.running import get_json, why_it_failed
 from kafka_job.kafka.broker import Broker, ask_for_offsets
 from kafka_job.options import JobOptions
@@ -381,6 +383,17 @@ def test_a_task_manager_that_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     ended, watched.had_task_manager = False, True
     with pytest.raises(SystemExit, match=r"^The part of Flink that runs the job has ended\. All"):
         watched.look()
+
+
+def test_a_stdout_of_the_program_s_own_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own stays as it is."""
+    given_up = mock.Mock()
+    monkeypatch.setattr(output.os, "dup2", given_up)
+    full = io.TextIOWrapper(Path("/dev/full").open("wb", buffering=0))
+    with contextlib.redirect_stdout(full), pytest.raises(OSError, match="No space left"):
+        output.to_stdout(b"a\tb\t1\n")
+    assert not given_up.called
+    assert not output.dropped
 
 
 def test_what_a_function_prints_is_no_row(tmp_path: Path) -> None:

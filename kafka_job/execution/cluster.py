@@ -54,7 +54,9 @@ def patiently(check: Callable[[], Result], configuration: Mapping[str, str]) -> 
 
 def submit(job: Job, configuration: Mapping[str, str]) -> None:
     """Hand the job to the cluster of 'flink run'; `configuration`: its config.yaml, and the flags of 'flink run'."""
-    settings = {**restarts(configuration, job.options.bounded), **job.settings, **interval(configuration)}
+    settings = {**restarts(configuration, job.options.bounded), **job.settings}
+    # How often checkpoints are made is for whoever runs the cluster, and pays for them.
+    settings |= {key: value for key, value in configuration.items() if key == INTERVAL}
     folder = Path(job.options.checkpoint_dir).resolve() if job.options.checkpoint_dir else None
     with contextlib.ExitStack() as held:  # the folder of checkpoints, for as long as this waits for the job
         plan, recovery = planned(job, configuration, folder, held)
@@ -94,10 +96,16 @@ def savepoint_in(configuration: Mapping[str, str]) -> str | None:
     return configuration.get(SAVEPOINT, configuration.get(OLD_SAVEPOINT))
 
 
+def is_highly_available(configuration: Mapping[str, str]) -> bool:
+    """Whether another JobManager takes over where one ends."""
+    return configuration.get("high-availability.type", configuration.get("high-availability", "NONE")).upper() != "NONE"
+
+
 def rest_api(configuration: Mapping[str, str]) -> str | None:
     """Where the cluster of 'flink run' answers, as `flink` itself finds it; None where we cannot ask it."""
-    hidden = {"high-availability.type", "high-availability"} & configuration.keys()  # it may be another JobManager
-    if configuration.get("execution.target") != "remote" or hidden or "security.ssl.rest.enabled" in configuration:
+    hidden = is_highly_available(configuration)  # it may be another JobManager
+    has_tls = configuration.get("security.ssl.rest.enabled", "false").lower() == "true"
+    if configuration.get("execution.target") != "remote" or hidden or has_tls:
         return None
     address = configuration.get("rest.address", configuration.get("jobmanager.rpc.address", "localhost"))
     return f"{address}:{configuration.get('rest.port', 8081)}"
@@ -112,7 +120,7 @@ def check_cluster(configuration: Mapping[str, str]) -> None:
         return
     needed, slots, deadline = int(configuration.get("parallelism.default", 1)), -1, time.monotonic() + START_TIMEOUT
     while True:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, LookupError, TypeError):  # it is something else that answers
             slots = get_json(f"http://{where}/overview")["slots-total"]
         if slots >= needed or time.monotonic() > deadline:
             break
@@ -125,8 +133,7 @@ def check_cluster(configuration: Mapping[str, str]) -> None:
 
 def refuse_beside_folder(job: Job, configuration: Mapping[str, str]) -> None:
     """Exit with one sentence where a cluster has something else to go on from, or keeps nothing."""
-    high_availability = configuration.get("high-availability.type", configuration.get("high-availability", "NONE"))
-    if in_application_mode(configuration) and high_availability.upper() != "NONE":
+    if in_application_mode(configuration) and is_highly_available(configuration):
         sys.exit(f"With high availability Flink itself goes on from its checkpoints, {WITHOUT_FOLDER}")
     if savepoint := savepoint_in(configuration):
         sys.exit(f"-s {savepoint} names where to go on from, {WITHOUT_FOLDER}")
@@ -140,11 +147,6 @@ def ask_broker(job: Job) -> TopicOffsets:
         topic = ask_for_offsets(job.broker, job.options.topic, job.options.group_id)
         check_group(job.broker, job.options.topic, job.options.group_id, topic)
         return topic
-
-
-def interval(configuration: Mapping[str, str]) -> dict[str, str]:
-    """How often checkpoints are made, where Flink's configuration says so: whoever runs the cluster pays for them."""
-    return {key: value for key, value in configuration.items() if key == INTERVAL}
 
 
 def restarts(configuration: Mapping[str, str], bounded: bool) -> dict[str, str]:

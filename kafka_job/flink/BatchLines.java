@@ -3,7 +3,8 @@ package kafka_job;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.*;
-import java.util.TreeMap;
+import java.util.*;
+import org.apache.flink.api.common.typeinfo.BasicTypeInfo;
 import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
@@ -22,19 +23,16 @@ import org.apache.flink.util.OutputTag;
  * <p>A null value is not a line. For each of them, and for each line that is not UTF-8, a 1 goes to a side output.
  */
 public class BatchLines extends AbstractStreamOperator implements OneInputStreamOperator {
+    static final int LIMIT = 8000000; // bytes, of all batches together: so many wait for the end of their window
+    static final OutputTag NULL_VALUES = new OutputTag("nullValues", BasicTypeInfo.LONG_TYPE_INFO);
+    private static final OutputTag INVALID_LINES = new OutputTag("invalidLines", BasicTypeInfo.LONG_TYPE_INFO);
     private final long window; // milliseconds
-    private final int limit; // bytes, of all batches together
-    private final OutputTag nullValues;
-    private final OutputTag invalidLines;
     private transient TreeMap batches; // last millisecond of a window -> Batch
     private transient CharsetDecoder decoder;
     private transient int size; // bytes
 
-    public BatchLines(long window, int limit, OutputTag nullValues, OutputTag invalidLines) {
+    public BatchLines(long window) {
         this.window = window;
-        this.limit = limit;
-        this.nullValues = nullValues;
-        this.invalidLines = invalidLines;
     }
 
     public void open() throws Exception {
@@ -46,12 +44,12 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     public void processElement(StreamRecord record) throws Exception {
         RowData row = (RowData) record.getValue();
         if (row.isNullAt(0)) {
-            output.collect(nullValues, new StreamRecord(Long.valueOf(1)));
+            output.collect(NULL_VALUES, new StreamRecord(Long.valueOf(1)));
             return;
         }
         byte[] line = row.getBinary(0);
         if (!isUtf8(line)) {
-            output.collect(invalidLines, new StreamRecord(Long.valueOf(1)));
+            output.collect(INVALID_LINES, new StreamRecord(Long.valueOf(1)));
         }
         Long end = Long.valueOf((Math.floorDiv(record.getTimestamp(), window) + 1) * window - 1);
         Batch batch = (Batch) batches.get(end);
@@ -62,7 +60,7 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
         }
         batch.add(line);
         size += line.length + 1;
-        if (size > limit) {
+        if (size > LIMIT) {
             flush(Long.MAX_VALUE);
         }
     }
@@ -71,9 +69,6 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
         int ascii = 0;
         while (ascii < line.length && line[ascii] >= 0) {
             ascii++;
-        }
-        if (ascii == line.length) {
-            return true;
         }
         try {
             decoder.decode(ByteBuffer.wrap(line, ascii, line.length - ascii));
@@ -86,9 +81,8 @@ public class BatchLines extends AbstractStreamOperator implements OneInputStream
     /** Hands on the batches of the windows that end before or at a time. */
     private void flush(long time) throws IOException {
         while (!batches.isEmpty() && ((Long) batches.firstKey()).longValue() <= time) {
-            long end = ((Long) batches.firstKey()).longValue();
-            Batch batch = (Batch) batches.remove(batches.firstKey());
-            output.collect(new StreamRecord(batch.take(), end));
+            Map.Entry first = batches.pollFirstEntry();
+            output.collect(new StreamRecord(((Batch) first.getValue()).take(), ((Long) first.getKey()).longValue()));
         }
         if (batches.isEmpty()) {
             size = 0; // until then it is too high, which does no harm

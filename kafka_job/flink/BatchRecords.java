@@ -8,7 +8,6 @@ import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
-import org.apache.flink.util.OutputTag;
 
 /**
  * Hands records on in batches, each of one partition: for Python a tuple of the partition, and a list of pieces.
@@ -20,15 +19,8 @@ import org.apache.flink.util.OutputTag;
  */
 public class BatchRecords extends AbstractStreamOperator implements OneInputStreamOperator, ProcessingTimeCallback {
     private static final long PAUSE = 200; // milliseconds
-    private final int limit; // bytes, of all batches together
-    private final OutputTag nullValues;
     private transient TreeMap batches; // partition -> Batch
     private transient int size; // bytes
-
-    public BatchRecords(int limit, OutputTag nullValues) {
-        this.limit = limit;
-        this.nullValues = nullValues;
-    }
 
     public void open() throws Exception {
         super.open();
@@ -50,7 +42,7 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
         byte[] value = (byte[]) parts.f1;
         byte[] rest = (byte[]) parts.f2;
         if (value.length == 0) {
-            output.collect(nullValues, new StreamRecord(Long.valueOf(1)));
+            output.collect(BatchLines.NULL_VALUES, new StreamRecord(Long.valueOf(1)));
             return;
         }
         Batch batch = (Batch) batches.get(parts.f0);
@@ -60,7 +52,7 @@ public class BatchRecords extends AbstractStreamOperator implements OneInputStre
         }
         batch.add(value, rest);
         size += value.length + rest.length;
-        if (size > limit) {
+        if (size > BatchLines.LIMIT) {
             flush();
         }
     }

@@ -1,6 +1,7 @@
 package kafka_job;
 
 import org.apache.flink.api.common.eventtime.*;
+import org.apache.flink.api.common.typeinfo.BasicTypeInfo;
 import org.apache.flink.streaming.api.operators.*;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.util.OutputTag;
@@ -41,17 +42,16 @@ public class MaxAhead implements WatermarkStrategy {
 
     /** Leaves such records out; for each of them a 1 goes to a side output. */
     public static class Filter extends AbstractStreamOperator implements OneInputStreamOperator {
+        private static final OutputTag TOO_FAR_AHEAD = new OutputTag("tooFarAhead", BasicTypeInfo.LONG_TYPE_INFO);
         private final MaxAhead maxAhead;
-        private final OutputTag tooFarAhead;
 
-        public Filter(MaxAhead maxAhead, OutputTag tooFarAhead) {
+        public Filter(MaxAhead maxAhead) {
             this.maxAhead = maxAhead;
-            this.tooFarAhead = tooFarAhead;
         }
 
         public void processElement(StreamRecord record) {
             if (maxAhead.isExceededBy(record.getTimestamp())) {
-                output.collect(tooFarAhead, new StreamRecord(Long.valueOf(1)));
+                output.collect(TOO_FAR_AHEAD, new StreamRecord(Long.valueOf(1)));
             } else {
                 output.collect(record);
             }

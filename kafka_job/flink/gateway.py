@@ -191,8 +191,7 @@ def variables_of_jvm(has_python: bool) -> dict[str, str]:
 
 def prepended(variable: str, path: Path) -> str:
     """The value of an environment variable with a path before those that it has."""
-    others = os.environ.get(variable)
-    return f"{path}{os.pathsep}{others}" if others else str(path)
+    return os.pathsep.join(filter(None, [str(path), os.environ.get(variable)]))
 
 
 def find_java() -> str:

@@ -80,21 +80,15 @@ def through_operator(
         before.getExecutionEnvironment(), before.getTransformation()
     )
     java_type = output_type.get_java_type_info() if output_type else before.getType()
-    operator = java_class(f"kafka_job.{class_name}")(*map(in_java, constants))
+    in_java = [getattr(constant, "_j_watermark_strategy", constant) for constant in constants]
+    operator = java_class(f"kafka_job.{class_name}")(*in_java)
     after = unkeyed.transform(uid.replace("-", " "), java_type, operator)
     return DataStream(after.uid(uid).setParallelism(before.getParallelism()))
 
 
-def in_java(constant: Any) -> Any:
-    """What a constructor in Java takes."""
-    if isinstance(constant, OutputTag):
-        return constant.get_java_output_tag()
-    return constant._j_watermark_strategy if isinstance(constant, WatermarkStrategy) else constant
-
-
-def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
-    """What one of our operators has sent to a side output. PyFlink's own way hands it through Python once more."""
-    return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
+def side_output(stream: DataStream, name: str) -> DataStream:
+    """The numbers that one of our operators has sent to a side output. PyFlink's own way goes through Python again."""
+    return DataStream(stream._j_data_stream.getSideOutput(OutputTag(name, Types.LONG()).get_java_output_tag()))
 
 
 def keyed_by_first_field(rows: DataStream, key_type: TypeInformation, value_type: TypeInformation) -> KeyedStream:

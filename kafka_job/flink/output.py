@@ -82,8 +82,9 @@ def to_stdout(lines: bytes) -> None:
 def drop_stdout(error: OSError) -> None:
     """Let go nowhere what Python still has for stdout: at its end it would try again, and fail."""
     global dropped
-    dropped = error
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if sys.stdout is sys.__stdout__:  # not something else in its place, whose fault is its own
+        dropped = error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def stdout_is_gone(error: Exception, rest: str = "rows that are not there do not count as written") -> str:

@@ -26,9 +26,16 @@ def shard_of(key: Any, shards: int) -> int:
 
 
 def whole(key: Any) -> Any:
-    """The key as equal ones are written alike, 7.0 as 7; the hash of a number is the same in each process."""
+    """The key as equal ones are written alike, 7.0 as 7; the hash of a number is the same in each process.
+
+    Raises TypeError for an object of which Python writes only where it is.
+    """
     if isinstance(key, tuple):
         return tuple(map(whole, key))
+    if isinstance(key, frozenset):  # in no order
+        return sorted(repr(whole(one)) for one in key)
+    if type(key).__repr__ is object.__repr__:
+        raise TypeError(f"A {type(key).__name__} cannot be a key: it has no __repr__, by which equal ones are found")
     return hash(key) if isinstance(key, Number) and key == key else key  # nan equals none
 
 

@@ -15,7 +15,7 @@ from kafka_job.pipeline.parts import PART, Add, in_shards
 from kafka_job.pipeline.sessions import Joined
 from kafka_job.pipeline.sinks import Message, message, write_messages
 from kafka_job.pipeline.source import AHEAD, Plan
-from kafka_job.pipeline.steps import BATCH_BYTES, NULL_VALUES, report, report_nulls
+from kafka_job.pipeline.steps import report, report_nulls
 from kafka_job.pipeline.windows import Windows
 
 from pyflink.common import Row, Types
@@ -96,9 +96,8 @@ def read_records(
     source.set_topics(options.topic).set_group_id(options.group_id)
     pickled_records(source)
     records = plan.stream(environment, source, watermarks_of_times_read(options.max_delay, plan.idle_timeout))
-    constants = BATCH_BYTES, NULL_VALUES
     batch = Types.PICKLED_BYTE_ARRAY()
-    batches = through_operator(records, "BatchRecords", *constants, uid="batch-records", output_type=batch)
+    batches = through_operator(records, "BatchRecords", uid="batch-records", output_type=batch)
     report_nulls(batches)
     reader = ReadRecords(read, add, windows, options.max_ahead, with_metadata)
     key = Types.INT()

@@ -60,10 +60,8 @@ def write_messages(
         interval = messages.get_execution_environment().get_checkpoint_config().get_checkpoint_interval()
         if interval >= TRANSACTION_TIMEOUT:
             limit = f"a broker aborts a transaction that is open for {TRANSACTION_TIMEOUT // 1000} s"
-            mend = "set execution.checkpointing.interval: 1 min"
-            sys.exit(
-                f"Checkpoints every {interval // 1000} s are too rare: they commit what is written, and {limit}; {mend}"
-            )
+            rare = f"Checkpoints every {interval // 1000} s are too rare: they commit what is written"
+            sys.exit(f"{rare}, and {limit}; set execution.checkpointing.interval: 1 min")
         properties["transaction.timeout.ms"] = str(TRANSACTION_TIMEOUT)
         sink.set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE).set_transactional_id_prefix(transactional_ids)
     else:  # a checkpoint waits until the broker has all of them

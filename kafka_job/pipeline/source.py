@@ -8,12 +8,11 @@ from kafka_job.kafka.broker import Broker, Offsets
 from kafka_job.options import JobOptions
 from kafka_job.pipeline.steps import report
 
-from pyflink.common import Duration, Types, WatermarkStrategy
-from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
+from pyflink.common import Duration, WatermarkStrategy
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.datastream.connectors import kafka
 
 SOURCE_UID = "kafka-source"
-TOO_FAR_AHEAD = OutputTag("tooFarAhead", Types.LONG())
 AHEAD = "whose time is further ahead than --max-ahead"
 
 
@@ -42,8 +41,8 @@ class Plan:
         # A partition with nothing but records that are too far ahead is idle, too; else it would hold all windows back.
         guarded = max_ahead(watermarks, self.max_ahead, self.idle_timeout)
         lines = self.stream(environment, source, guarded)
-        kept = through_operator(lines, "MaxAhead$Filter", guarded, TOO_FAR_AHEAD, uid="leave-out-too-far-ahead")
-        report(side_output(kept, TOO_FAR_AHEAD), "tooFarAhead", f"Records {AHEAD}, not counted", at_once=True)
+        kept = through_operator(lines, "MaxAhead$Filter", guarded, uid="leave-out-too-far-ahead")
+        report(side_output(kept, "tooFarAhead"), "tooFarAhead", f"Records {AHEAD}, not counted", at_once=True)
         return kept
 
     def stream(

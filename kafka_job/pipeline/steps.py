@@ -12,9 +12,6 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, KeyedStream, OutputTag, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
-BATCH_BYTES = 8_000_000  # at most so many wait for the end of their window, or for a checkpoint
-NULL_VALUES = OutputTag("nullValues", Types.LONG())
-INVALID_LINES = OutputTag("invalidLines", Types.LONG())
 Stream = TypeVar("Stream", DataStream, KeyedStream)
 
 
@@ -25,18 +22,17 @@ def batch_lines(lines: DataStream, window: int) -> DataStream:
     the window's last millisecond. Null values are left out, and reported; so are lines that are not UTF-8. `lines`: see
     `Plan.read`.
     """
-    constants = window * 1000, BATCH_BYTES, NULL_VALUES, INVALID_LINES
     batch = Types.PICKLED_BYTE_ARRAY()
-    batches = through_operator(lines, "BatchLines", *constants, uid="batch-lines", output_type=batch)
+    batches = through_operator(lines, "BatchLines", window * 1000, uid="batch-lines", output_type=batch)
     batches.slice = window * 1000  # see Windows.cut
     report_nulls(batches)
-    report(side_output(batches, INVALID_LINES), "invalidLines", "Lines with bytes that are not UTF-8")
+    report(side_output(batches, "invalidLines"), "invalidLines", "Lines with bytes that are not UTF-8")
     return batches
 
 
 def report_nulls(batches: DataStream) -> None:
     """Report what one of our operators has found that has no value."""
-    report(side_output(batches, NULL_VALUES), "nullValues", "Records with a null value (tombstones), not counted")
+    report(side_output(batches, "nullValues"), "nullValues", "Records with a null value (tombstones), not counted")
 
 
 def keep_watermark(stream: Stream) -> Stream:

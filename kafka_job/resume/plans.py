@@ -60,10 +60,8 @@ def make_plan(options: JobOptions, broker: Broker, topic: TopicOffsets, read: Of
         start = dict.fromkeys(topic.first, 0) | read
         check_start(start, topic, "the checkpoint", f"{OTHER_FOLDER} (after -s: leave it out)")
     first = {number: max(offset, topic.first[number]) for number, offset in start.items()}
-    plan = Plan(broker, options.topic, first, max_ahead=options.max_ahead)
-    if options.bounded:
-        return replace(plan, end=topic.end, bounded=by_flink)
-    return replace(plan, idle_timeout=options.idle_timeout)
+    rest = {"end": topic.end, "bounded": by_flink} if options.bounded else {"idle_timeout": options.idle_timeout}
+    return Plan(broker, options.topic, first, max_ahead=options.max_ahead, **rest)
 
 
 def checkpoint_offsets(checkpoint: str, topic: str) -> Offsets:
@@ -107,8 +105,7 @@ def plan_in(folder: Path, options: JobOptions, broker: Broker, state: str, on_cl
 def plan_after(savepoint: str, options: JobOptions, broker: Broker, topic: TopicOffsets) -> tuple[Plan, Recovery]:
     """The plan of a run that goes on from a savepoint, by its path or URI, which stays as it is."""
     with readable(savepoint):
-        operators = [operator for operator in operators_in(savepoint) if operator.uid.startswith(SOURCE_UID)]
-        sources = {operator.uid: operator.splits() for operator in operators}
+        sources = {one.uid: one.splits() for one in operators_in(savepoint) if one.uid.startswith(SOURCE_UID)}
     splits = [split for source in sources.values() for split in source]
     others = {split.topic for split in splits} - {options.topic}
     if others:
