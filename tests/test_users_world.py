@@ -5,7 +5,6 @@ What is wrong is said in one sentence, and nothing is lost without a word.
 
 import contextlib
 import http.server
-import io
 import json
 import os
 import re
@@ -389,8 +388,8 @@ def test_a_stdout_of_the_program_s_own_that_fails(monkeypatch: pytest.MonkeyPatc
     """Python's own stays as it is."""
     given_up = mock.Mock()
     monkeypatch.setattr(output.os, "dup2", given_up)
-    full = io.TextIOWrapper(Path("/dev/full").open("wb", buffering=0))
-    with contextlib.redirect_stdout(full), pytest.raises(OSError, match="No space left"):
+    failing = pytest.raises(OSError, match="No space left")
+    with failing, Path("/dev/full").open("w") as full, contextlib.redirect_stdout(full):
         output.to_stdout(b"a\tb\t1\n")
     assert not given_up.called
     assert not output.dropped
