@@ -29,7 +29,7 @@ plot: .venv/ready
 
 test: .venv/ready
 	@# three files at a time: much of a test is waiting
-	$(BIN)/python -m pytest -n $(if $(SLOW),4,3) $(if $(SLOW),-m 'not docs and not chaos and not containers')
+	$(BIN)/python -m pytest -n 3 $(if $(SLOW),-m 'not docs and not chaos and not containers')
 
 docs-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist=load --maxschedchunk=1 -m docs tests/test_docs.py
