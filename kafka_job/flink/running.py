@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka_job.flink.connector import java_class, private
-from kafka_job.flink.snapshots import METADATA, number_of
+from kafka_job.flink.snapshots import SAVEPOINTS, number_of
 from kafka_job.terminal import say
 
 from py4j.java_gateway import JavaObject
@@ -28,7 +28,6 @@ from py4j.protocol import Py4JJavaError
 from pyflink.common import JobClient
 
 CLOSE_TIMEOUT = 30  # seconds
-SAVEPOINTS = f"savepoint-*/{METADATA}"  # those that are complete, in a folder
 PROGRESS = 5.0  # seconds between the lines that say that a stop takes long
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Flink's own client takes none either
 # A stop that has failed when its savepoint was complete.

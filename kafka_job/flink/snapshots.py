@@ -14,6 +14,7 @@ from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 
 METADATA = "_metadata"  # Flink writes this file last, and at once: where it is, a checkpoint is complete
+SAVEPOINTS = f"savepoint-*/{METADATA}"  # the complete ones in a folder
 
 
 class Unreadable(Exception):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kafka_job.flink.connector import java_class
-from kafka_job.flink.snapshots import METADATA, Unreadable, number_of
+from kafka_job.flink.snapshots import METADATA, SAVEPOINTS, Unreadable, number_of
 from kafka_job.kafka.broker import Offsets
 
 OTHER_FOLDER = "choose another folder: --checkpoint-dir DIR"
@@ -33,7 +33,7 @@ def checkpoint_settings(folder: Path) -> dict[str, str]:
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint or savepoint. If one is damaged, no older one is taken: rows would come again."""
     numbers = {}
-    for metadata in [*folder.glob(f"*/chk-*/{METADATA}"), *folder.glob(f"savepoint-*/{METADATA}")]:
+    for metadata in [*folder.glob(f"*/chk-*/{METADATA}"), *folder.glob(SAVEPOINTS)]:
         with readable(metadata.parent):
             numbers[number_of(metadata)] = metadata.parent
     return numbers[max(numbers)] if numbers else None
