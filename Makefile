@@ -32,7 +32,7 @@ test: .venv/ready
 	$(BIN)/python -m pytest -n 3 $(if $(SLOW),-m 'not docs and not chaos and not containers')
 
 docs-test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist=load --maxschedchunk=1 -m docs tests/test_docs.py
+	$(BIN)/python -m pytest -m docs tests/test_docs.py
 
 containers-test: .venv/ready
 	@$(BIN)/python tests/containers/engine.py $(BIN)/python -m pytest -m containers tests/test_containers_at_work.py

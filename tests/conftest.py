@@ -103,8 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if is_slow(item) and item.path.name != USAGES:
             item.add_marker("slow")
         weight[item.path] += 5 if is_slow(item) else "new_topic" in item.fixturenames
-    if config.option.markexpr != "docs":  # pages have an order of their own
-        random.Random(CHAOS_SEED).shuffle(items)
+    random.Random(CHAOS_SEED).shuffle(items)
     files = dict.fromkeys(item.path for item in items)
     place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -weight[path]))}
     items.sort(key=lambda item: place[item.path])
@@ -112,9 +111,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Before a worker of pytest-xdist starts: all of them share one broker, which pages have for themselves."""
-    if node.config.option.markexpr != "docs":
-        node.workerinput["broker"] = shared_broker(node.config)
+    """Before a worker of pytest-xdist starts: all of them share one broker."""
+    node.workerinput["broker"] = shared_broker(node.config)
 
 
 @functools.cache

@@ -1,21 +1,16 @@
 """The documentation is true: its code is in a file, its links lead somewhere, its commands print what it shows."""
 
-import fcntl
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from docs import PAGES, ROOT, Block, can_be_isolated, compare, pattern, read_blocks
+from docs import PAGES, ROOT, Block, compare, pattern, read_blocks
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
-# The longest first; the second is short, since it waits behind the first.
-FIRST = ("docs/tutorial.md", "CONTRIBUTING.md", "README.md", "docs/recipes.md")
-CONSOLE_PAGES = [*map(ROOT.joinpath, FIRST)]
-CONSOLE_PAGES += sorted({block.page for block in BLOCKS if block.language == "console"} - {*CONSOLE_PAGES})
+CONSOLE_PAGES = sorted({block.page for block in BLOCKS if block.language == "console"})
 
 
 def without_code(page: Path) -> str:
@@ -102,10 +97,7 @@ def test_what_a_page_shows_is_compared() -> None:
 @pytest.mark.docs
 @pytest.mark.parametrize("page", CONSOLE_PAGES, ids=name_of)
 def test_commands_of_the_page(page: Path) -> None:
-    """In a copy of the repository, with an empty home; see docs.py. Two at a time, where each has its own ports."""
+    """In a copy of the repository, with an empty home; see docs.py."""
     command = [sys.executable, ROOT / "tests" / "docs.py", page]
-    with Path(tempfile.gettempdir(), "docs.lock").open("w") as lock:
-        if not can_be_isolated():
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert ended.returncode == 0, ended.stdout
