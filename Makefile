@@ -28,8 +28,8 @@ plot: .venv/ready
 	@$(BIN)/python tools/plot.py
 
 test: .venv/ready
-	@# three files at a time: much of a test is waiting
-	$(BIN)/python -m pytest -n 3 $(if $(SLOW),-m 'not docs and not chaos and not containers')
+	@# four at a time: much of a test is waiting
+	$(BIN)/python -m pytest -n 4 $(if $(SLOW),-m 'not docs and not chaos and not containers')
 
 docs-test: .venv/ready
 	$(BIN)/python -m pytest -m docs tests/test_docs.py

@@ -88,25 +88,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 SLOW = {"start_process", "own_broker", "stand_in", "doors", "in_terminal", "application", "running_cluster"}
 SLOW |= {"blind_cluster", "odd_cluster", "network_of_machines"}
 USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
+# Each takes seconds to start: the tests that share one run in the same worker, all others in any that is free.
+SHARED = ("running_cluster", "blind_cluster", "odd_cluster", "stand_in", "doors", "refused", "jvm")
 
 
 def is_slow(item: pytest.Item) -> bool:
     """Whether a test has a process, a broker, a cluster or a terminal of its own."""
-    return bool(SLOW & {*item.fixturenames})
+    return bool(SLOW & {*item.fixturenames}) or item.get_closest_marker("slow") is not None
 
 
 @pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests in any order, file by file: those that take longest first, so that no worker is left with them at last."""
-    weight: Counter[Path] = Counter()
+    """Tests in any order, but those that take longest first, so that no worker is left with them at last."""
+    weight: Counter[str] = Counter()
+    group = {item: next((name for name in SHARED if name in item.fixturenames), item.nodeid) for item in items}
     for item in items:
+        weight[group[item]] += 5 if is_slow(item) else "new_topic" in item.fixturenames
         if is_slow(item) and item.path.name != USAGES:
             item.add_marker("slow")
-        weight[item.path] += 5 if is_slow(item) else "new_topic" in item.fixturenames
+        if group[item] in SHARED:
+            item.add_marker(pytest.mark.xdist_group(group[item]))
     random.Random(CHAOS_SEED).shuffle(items)
-    files = dict.fromkeys(item.path for item in items)
-    place = {path: number for number, path in enumerate(sorted(files, key=lambda path: -weight[path]))}
-    items.sort(key=lambda item: place[item.path])
+    items.sort(key=lambda item: (-weight[group[item]], group[item] if group[item] in SHARED else ""))
 
 
 @pytest.hookimpl(optionalhook=True)
