@@ -52,6 +52,7 @@ def test_a_file_as_it_is_in_kafkas_documentation(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("jvm")
 @pytest.mark.parametrize("mark", ["'", '"'])
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1))
 def test_any_password_from_the_environment(
@@ -77,6 +78,7 @@ def password_in_java(login: str) -> str:
     return context.configurationEntries()[0].getOptions()["password"]
 
 
+@pytest.mark.usefixtures("jvm")
 @pytest.mark.parametrize("password", ["one\n", "two\r\n", "in\nit"])
 def test_a_line_end_in_a_password(password: str, tmp_path: Path) -> None:
     """Java cannot read it, so it is refused; a private key has some."""

@@ -21,6 +21,7 @@ from pyflink.java_gateway import get_gateway
 import word_count
 from support import ROOT, START, Record, expected_counts, lines, parse_rows
 
+pytestmark = pytest.mark.usefixtures("jvm")
 # Flink's, where nobody has named an operator.
 NAMES_BY_DEFAULT = re.compile(r"PROCESS|TimeWindows|Print to|^Sink: (Writer|Committer)$")
 

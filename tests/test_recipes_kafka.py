@@ -89,6 +89,7 @@ def test_bad_arguments(
     assert "results go to files or to a topic; leave out --output or --to-topic\n" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("jvm")
 @pytest.mark.parametrize("recipe", [counts_to_kafka, enrich, sliding_windows])
 def test_every_operator_has_a_name_and_a_uid(recipe: ModuleType, environment: StreamExecutionEnvironment) -> None:  # noqa: F811
     """Of the recipe, and of those for sliding windows and a table."""
