@@ -74,6 +74,17 @@ def test_broker_on_a_port_that_is_taken() -> None:
     assert ended.stderr == f"Port {port} is taken; stop what listens there, or choose another: --port\n"
 
 
+@pytest.mark.slow
+def test_a_broker_that_does_not_start_says_why(tmp_path: Path) -> None:
+    """In Kafka's own words. Its Java is one of its own: it is the one that fails."""
+    with (
+        socket.create_server(("localhost", 0)) as taken,
+        pytest.raises(broker.BrokerError, match=r"ERROR .* Address already in use"),
+        broker.embedded_broker(taken.getsockname()[1], tmp_path / "kafka"),
+    ):
+        pass
+
+
 def test_broker_in_a_folder_that_cannot_be_made() -> None:
     where = ["--port", str(broker.free_port()), "--data-dir", "/dev/null/x"]
     command = [sys.executable, ROOT / "tools" / "broker.py", *where]

@@ -12,6 +12,7 @@ the jars that kafka-jars.lock pins are taken; after a change of KAFKA: make lock
 import argparse
 import contextlib
 import hashlib
+import secrets
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"  # Maven coordinates; the one place for the broker's version
+LOG = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"  # of the version of Kafka's log4j; else it would say nothing
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = Path(__file__).with_name("kafka-jars.lock")  # the jars and their SHA-256, as sha256sum writes it
 # The jars' classes as Java has them in memory, made by tools/class_archive.py: a start takes half as long.
@@ -61,7 +63,7 @@ group.initial.rebalance.delay.ms=0
 
 LOGGING = """\
 <Configuration>
-  <Appenders><Console name="out"><PatternLayout pattern="%d %p %m (%c)%n"/></Console></Appenders>
+  <Appenders><Console name="out"><PatternLayout pattern="%d %p %m %ex{short.message} (%c)%n"/></Console></Appenders>
   <Loggers><Root level="WARN"><AppenderRef ref="out"/></Root></Loggers>
 </Configuration>
 """
@@ -77,10 +79,12 @@ def as_java_reads_it(properties: str) -> bytes:
 
 
 def free_port() -> int:
-    """A TCP port of localhost that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+    """A TCP port of localhost that nothing uses at this moment, below those that connections take (from 32768 on)."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("localhost", port))
+            return port
 
 
 def is_listening(port: int) -> bool:
@@ -182,7 +186,7 @@ def downloaded_jars(parent: Path) -> Iterator[Path]:
         staging = Path(temporary)
         maven = MavenContext(repo_cache=staging / "repository")
         try:
-            resolved = EnvironmentBuilder(maven, staging / "cache", LinkStrategy.HARD).from_endpoint(KAFKA)
+            resolved = EnvironmentBuilder(maven, staging / "cache", LinkStrategy.HARD).from_endpoint(f"{KAFKA}+{LOG}!")
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
             raise BrokerError(f"Cannot download {KAFKA}: {error}. Check the network and try again.") from error
         (staging / "jars").mkdir()
