@@ -100,7 +100,7 @@ def is_slow(item: pytest.Item) -> bool:
 @pytest.hookimpl(tryfirst=True)  # marks are there before -m selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests in any order, but those that take longest first, so that no worker is left with them at last."""
-    weight: Counter[str] = Counter()
+    weight: Counter[str] = Counter()  # of what goes to one worker: a group, or a test alone
     group = {item: next((name for name in SHARED if name in item.fixturenames), item.nodeid) for item in items}
     for item in items:
         weight[group[item]] += 5 if is_slow(item) else "new_topic" in item.fixturenames
@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if group[item] in SHARED:
             item.add_marker(pytest.mark.xdist_group(group[item]))
     random.Random(CHAOS_SEED).shuffle(items)
-    items.sort(key=lambda item: (-weight[group[item]], group[item] if group[item] in SHARED else ""))
+    items.sort(key=lambda item: -weight[group[item]])
 
 
 @pytest.hookimpl(optionalhook=True)
