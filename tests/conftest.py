@@ -519,7 +519,7 @@ class Cluster:
         self, folder: Path, task_managers: int = 1, slots: int = 2, settings: Mapping[str, Any] | None = None
     ) -> None:
         self.pids = folder / "pid"
-        self.task_managers = task_managers
+        self.task_managers, self.slots = task_managers, slots
         self.rest_port = free_port()
         self.logs = folder / "log"
         self.logs.mkdir()
@@ -556,7 +556,7 @@ class Cluster:
 
     def _has_slots(self) -> bool:
         try:
-            return self.rest("/overview")["taskmanagers"] == self.task_managers
+            return self.rest("/overview")["slots-total"] == self.task_managers * self.slots
         except OSError:
             return False
 

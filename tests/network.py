@@ -151,7 +151,7 @@ class Network(Cluster):
         self.broker = Machine("broker", 2, self.shared)
         self.job_manager = Machine("jobmanager", 3, self.shared)
         self.workers = [Machine(f"worker{number}", 10 + number, self.shared) for number in range(task_managers)]
-        self.task_managers = task_managers
+        self.task_managers, self.slots = task_managers, slots
         self.bootstrap_servers = f"{self.broker.address}:9092"
         self.checkpoints = self.shared / "checkpoints"
         self.settings = {
