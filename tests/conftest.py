@@ -84,16 +84,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+SERVERS = ("running_cluster", "blind_cluster", "odd_cluster", "stand_in", "doors")  # clusters, and brokers
 # A test that uses one of these is slow: it has a process, a broker, a cluster or a terminal of its own.
-SLOW = {"start_process", "own_broker", "stand_in", "doors", "in_terminal", "application", "running_cluster"}
-SLOW |= {"blind_cluster", "odd_cluster", "network_of_machines"}
-USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
+SLOW = {*SERVERS, "start_process", "own_broker", "in_terminal", "application", "network_of_machines"}
 # Each takes seconds to start: the tests that share one run in the same worker, all others in any that is free.
-SHARED = ("running_cluster", "blind_cluster", "odd_cluster", "stand_in", "doors", "refused", "jvm")
+SHARED = (*SERVERS, "refused", "jvm")
+USAGES = "test_usages.py"  # what a user does; a few of the slow ones, which a newcomer runs as well
 
 
 def is_slow(item: pytest.Item) -> bool:
-    """Whether a test has a process, a broker, a cluster or a terminal of its own."""
+    """Whether a test has a process, a broker, a cluster or a terminal of its own, or says so by its mark."""
     return bool(SLOW & {*item.fixturenames}) or item.get_closest_marker("slow") is not None
 
 
