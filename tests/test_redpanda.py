@@ -168,7 +168,20 @@ def test_all_end_to_end_tests(stand_in: Redpanda) -> None:
     files = [f"tests/test_{name}.py" for name in END_TO_END]
     env = environment_with(KAFKA_BOOTSTRAP_SERVERS=stand_in.bootstrap_servers)
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", SELECTED, "-k", NO_TRANSACTIONS, *files],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            "2",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            SELECTED,
+            "-k",
+            NO_TRANSACTIONS,
+            *files,
+        ],
         cwd=ROOT,
         env=env,
         capture_output=True,
