@@ -36,8 +36,6 @@ END_TO_END = [
     *("recipes_enrich", "recipes_json", "recipes_sliding", "recipes_top"),  # not recipes_kafka, travel: transactions
 ]
 
-SELECTED = "not chaos and not docs"
-
 
 @pytest.fixture(scope="module")
 def stand_in() -> Iterator[Redpanda]:
@@ -159,7 +157,7 @@ def test_kill_and_resume(new_topic: Callable[..., Topic], start_job: Callable[..
 
 
 # Transactions of kafka-python, and of our sink, leave no marker there, so that nothing of them is ever committed.
-NO_TRANSACTIONS = "not transaction and not counts_to_kafka"
+SELECTED = ["-m", "not chaos and not docs", "-k", "not transaction and not counts_to_kafka"]
 
 
 @pytest.mark.chaos
@@ -168,20 +166,7 @@ def test_all_end_to_end_tests(stand_in: Redpanda) -> None:
     files = [f"tests/test_{name}.py" for name in END_TO_END]
     env = environment_with(KAFKA_BOOTSTRAP_SERVERS=stand_in.bootstrap_servers)
     ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-n",
-            "2",
-            "-p",
-            "no:cacheprovider",
-            "-m",
-            SELECTED,
-            "-k",
-            NO_TRANSACTIONS,
-            *files,
-        ],
+        [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", *SELECTED, *files],
         cwd=ROOT,
         env=env,
         capture_output=True,
