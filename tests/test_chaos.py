@@ -237,10 +237,11 @@ def test_restarts_on_a_cluster_are_bounded(cluster: Cluster, new_topic: Callable
     assert failures[-1] - failures[0] > 55_000, "that a TaskManager is lost, Flink notices after 50 s"
 
 
-@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("long", [False, True])
 def test_outage_of_the_broker(
-    crash: bool, chaos: random.Random, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path
+    long: bool, chaos: random.Random, own_broker: Broker, start_job: Callable[..., Job], tmp_path: Path
 ) -> None:
+    """One that the source waits out; a crash, after which its client has given up, and Flink tries again."""
     topic = Topic(own_broker.bootstrap_servers, partitions=2)
     records = topic.produce(random_lines(chaos.random(), 30_000, partitions=2))
     output = tmp_path / "out"
@@ -248,16 +249,17 @@ def test_outage_of_the_broker(
     # the windows of the others.
     arguments = [*topic.arguments(), "--output", str(output), "--checkpoint-dir", str(tmp_path / "checkpoints")]
     config = tmp_path / "client.properties"
-    config.write_text("metadata.recovery.rebootstrap.trigger.ms=1000\n")  # by default five minutes
+    patience = "default.api.timeout.ms=15000\nrequest.timeout.ms=10000\n" if long else ""  # by default a minute
+    config.write_text(f"metadata.recovery.rebootstrap.trigger.ms=1000\n{patience}")  # by default five minutes
     job = start_job(*arguments, "--idle-timeout", "0", "--kafka-config", str(config))
     job.until(lambda: checkpoints(tmp_path / "checkpoints"), "a checkpoint")
     [log] = (job.engine.log.parent / "log").glob("*.log")  # of other jobs, too
     before = log.read_text().count("Rebootstrapping with")
-    if crash:
+    if long:
         own_broker.kill()
     else:
         own_broker.stop()
-    time.sleep(20)  # the outage
+    time.sleep(30 if long else 20)  # the outage; the source asks for new partitions every ten seconds
     own_broker.start()
     records += topic.produce(random_lines(chaos.random(), 1_000, partitions=2, start=START + CLOSING // 2))
     topic.produce(closing(2))
@@ -265,6 +267,7 @@ def test_outage_of_the_broker(
     job.process.send_signal(signal.SIGTERM)
     assert job.wait(60).code == 0
     assert read_files(output) == expected_counts(records + closing(2))
+    assert ("\nFlink tries again (newest checkpoint: of " in job.stderr.read_text("utf-8")) == long
     assert log.read_text().count("Rebootstrapping with") == before, "some thousand times a minute"
 
 
