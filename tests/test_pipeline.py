@@ -4,12 +4,15 @@ import importlib
 import random
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from kafka_job import Plan
 from kafka_job.execution import entry, local
-from kafka_job.flink import gateway
+from kafka_job.flink import environment as flink_environment
+from kafka_job.flink import gateway, operators
+from kafka_job.flink.connector import java_class
 from kafka_job.flink.environment import create_environment, take_modules_along, without_server
-from kafka_job.flink.operators import jar_of_set_up, max_ahead
+from kafka_job.flink.operators import max_ahead
 from kafka_job.kafka.broker import Broker
 
 import pytest
@@ -93,7 +96,7 @@ def test_random_lines_against_the_independent_count(environment: StreamExecution
     assert parse_rows("".join(f"{row}\n" for row in rows)) == expected_counts(records, window=3)
 
 
-def operators(script: str) -> dict[str, str]:
+def uids_and_names(script: str) -> dict[str, str]:
     """The names of the operators of a script's whole pipeline, by uid."""
     module = importlib.import_module(script)
     environment = environment_with(getattr(module, "SETTINGS", {}))
@@ -105,25 +108,29 @@ def operators(script: str) -> dict[str, str]:
     return {node.getTransformationUID(): node.getOperatorName() for node in nodes}
 
 
-def test_a_call_may_come_to_any_thread_in_java(
-    environment: StreamExecutionEnvironment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_may_come_to_any_thread_in_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each takes a connection of py4j that is free: another one, where Python's garbage collector calls meanwhile.
 
-    Behind each is a thread with a class loader of its own, which knows nothing of jars that another one was told of.
+    Behind each is a thread with a class loader of its own. It must know the jar, too, that is made where the set-up
+    has made none.
     """
-    if not jar_of_set_up().exists():
-        pytest.skip("the set-up's Java classes are of other sources; run: python tools/class_archive.py")
+    (tmp_path / "Late.java").write_text("package late; public class Late {}")
+    monkeypatch.setattr(operators, "SOURCES", tmp_path)
+    jar = operators.jar_of_classes.__wrapped__()
+    monkeypatch.undo()
+    monkeypatch.setattr(flink_environment, "jar_of_classes", lambda: jar)
+    environment_with({})
     client = get_gateway()._gateway_client
     monkeypatch.setattr(client, "_get_connection", client._create_connection)
     monkeypatch.setattr(client, "_give_back_connection", lambda connection: connection.close())
-    assert "kafka-source" in operators("word_count")
+    java_class("late.Late")()  # a TypeError where its thread does not know it
+    assert "kafka-source" in uids_and_names("word_count")
 
 
 def test_names_and_uids(environment: StreamExecutionEnvironment) -> None:
     """A uid is what lets a savepoint survive an edit of the pipeline."""
     # Flink runs map, flat_map and the extraction of the key as one operator, with the uid of the first.
-    assert operators("word_count") == {
+    assert uids_and_names("word_count") == {
         "kafka-source": "Source: Kafka topic input",
         "leave-out-too-far-ahead": "leave out too far ahead",
         "report-tooFarAhead": "report tooFarAhead",
@@ -156,5 +163,5 @@ def test_the_longest_window_is_drawn(environment: StreamExecutionEnvironment) ->
 @pytest.mark.parametrize("script", sorted({script.stem for script in (ROOT / "examples").glob("*.py")} - {"literal"}))
 def test_every_operator_has_a_name_and_a_uid(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples")
-    for name in operators(script).values():
+    for name in uids_and_names(script).values():
         assert not NAMES_BY_DEFAULT.search(name)

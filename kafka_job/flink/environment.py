@@ -35,14 +35,27 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     for key, value in settings.items():
         configuration.set_string(key, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
-    # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has most on its class path:
-    # add_jars tells one thread in Java, and a call may come to another one, if Python's garbage collector has called
-    # meanwhile. Not 'pipeline.jars', which replaces Flink's own jars.
+    # For the job, and for this JVM, which asks a broker and reads checkpoints. Our own has most on its class path, or
+    # all. Not 'pipeline.jars', which replaces Flink's own jars.
     class_path = java_class("java.lang.System").getProperty("java.class.path").split(os.pathsep)
     jars = [jar for jar in (*connector_jars(), jar_of_classes()) if str(jar) not in class_path]
     if jars:
         environment.add_jars(*(jar.as_uri() for jar in jars))
+        tell_all_threads()
     return environment
+
+
+def tell_all_threads() -> None:
+    """Let all threads of our own JVM find what add_jars has told this one; under 'flink run' they share a class loader.
+
+    A call may come to another one, if Python's garbage collector has called meanwhile, or another thread in Python.
+    """
+    threads = java_class("java.lang.Thread")
+    told = threads.currentThread().getContextClassLoader()
+    if told.getClass().getName() == "java.net.URLClassLoader":
+        for thread in threads.getAllStackTraces().keySet():
+            if thread.getContextClassLoader() == told.getParent():
+                thread.setContextClassLoader(told)
 
 
 @contextlib.contextmanager
