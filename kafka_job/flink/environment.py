@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from kafka_job.flink import gateway
 from kafka_job.flink.connector import connector_jars, java_class, private
 from kafka_job.flink.operators import jar_of_classes
 
@@ -41,21 +42,9 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     jars = [jar for jar in (*connector_jars(), jar_of_classes()) if str(jar) not in class_path]
     if jars:
         environment.add_jars(*(jar.as_uri() for jar in jars))
-        tell_all_threads()
+        if gateway.started:  # else all threads have the class loader of 'flink run'
+            gateway.find_classes_by(java_class("java.lang.Thread").currentThread().getContextClassLoader())
     return environment
-
-
-def tell_all_threads() -> None:
-    """Let all threads of our own JVM find what add_jars has told this one; under 'flink run' they share a class loader.
-
-    A call may come to another one, if Python's garbage collector has called meanwhile, or another thread in Python.
-    """
-    threads = java_class("java.lang.Thread")
-    told = threads.currentThread().getContextClassLoader()
-    if told.getClass().getName() == "java.net.URLClassLoader":
-        for thread in threads.getAllStackTraces().keySet():
-            if thread.getContextClassLoader() == told.getParent():
-                thread.setContextClassLoader(told)
 
 
 @contextlib.contextmanager

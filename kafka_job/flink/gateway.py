@@ -28,6 +28,7 @@ from kafka_job.flink.operators import jar_of_set_up
 from kafka_job.flink.output import Output, to_stderr, to_stdout
 
 import pyflink
+from py4j.java_gateway import JavaObject
 from pyflink.java_gateway import get_gateway
 from pyflink.pyflink_gateway_server import read_from_config
 
@@ -89,9 +90,18 @@ def start(has_python: bool) -> Jvm:
     if started.process.poll() is not None:
         sys.exit(f"Flink's JVM has ended, killed or out of memory; start a new process. Its log is in {log_file()}")
     # A job before may have left its own loader, which finds fewer classes.
-    loader = java_class("java.lang.ClassLoader").getSystemClassLoader()
-    java_class("java.lang.Thread").currentThread().setContextClassLoader(loader)
+    find_classes_by(java_class("java.lang.ClassLoader").getSystemClassLoader())
     return started
+
+
+def find_classes_by(loader: JavaObject) -> None:
+    """Let all threads of our JVM find classes by a class loader.
+
+    A call may come to any of them: Python's garbage collector calls as well, and so do other threads in Python.
+    """
+    for thread in java_class("java.lang.Thread").getAllStackTraces().keySet():
+        if thread.getContextClassLoader():  # Java's own have none
+            thread.setContextClassLoader(loader)
 
 
 def launch(has_python: bool) -> Jvm:
