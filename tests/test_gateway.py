@@ -134,7 +134,7 @@ def test_a_jvm_that_has_ended_is_not_asked_again(monkeypatch: pytest.MonkeyPatch
 def test_a_process_runs_functions_in_one_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = SimpleNamespace(poll=lambda: None)
     jvm = gateway.Jvm(process=runs, has_python=True, stdout=None, stderr=None)
-    monkeypatch.setattr(gateway, "java_class", mock.Mock())
+    monkeypatch.setattr(gateway, "find_classes_anew", mock.Mock())
     monkeypatch.setattr(gateway, "started", jvm)
     assert gateway.start(has_python=True) is jvm
     with pytest.raises(SystemExit, match=r"^This process runs Python functions in the other mode \(.*\); start a new"):

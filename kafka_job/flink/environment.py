@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from kafka_job.flink import gateway
 from kafka_job.flink.connector import connector_jars, java_class, private
 from kafka_job.flink.operators import jar_of_classes
 
@@ -42,8 +41,6 @@ def create_environment(settings: dict[str, str]) -> StreamExecutionEnvironment:
     jars = [jar for jar in (*connector_jars(), jar_of_classes()) if str(jar) not in class_path]
     if jars:
         environment.add_jars(*(jar.as_uri() for jar in jars))
-        if gateway.started:  # else all threads have the class loader of 'flink run'
-            gateway.find_classes_by(java_class("java.lang.Thread").currentThread().getContextClassLoader())
     return environment
 
 

@@ -4,7 +4,8 @@ PyFlink connects to a JVM that is there already, where the environment variable 
 is how `flink run` starts a script. So we start it ourselves, and need not change how PyFlink does it.
 
 Leans on: PythonGatewayServer, the file with its port, that it ends some moments after this process; the jars of the
-apache-flink package; how PyFlink reads config.yaml (read_from_config); what it imports of Beam.
+apache-flink package; how PyFlink reads config.yaml (read_from_config); what it imports of Beam; that its calls find
+classes by the class loader of their thread in Java, to which add_jars adds.
 """
 
 import contextlib
@@ -28,9 +29,9 @@ from kafka_job.flink.operators import jar_of_set_up
 from kafka_job.flink.output import Output, to_stderr, to_stdout
 
 import pyflink
-from py4j.java_gateway import JavaObject
 from pyflink.java_gateway import get_gateway
 from pyflink.pyflink_gateway_server import read_from_config
+from pyflink.util.java_utils import to_jarray
 
 HOME = Path(pyflink.__file__).resolve().parent  # Flink's: the apache-flink package brings all of it
 PORT = "PYFLINK_GATEWAY_PORT"
@@ -89,16 +90,17 @@ def start(has_python: bool) -> Jvm:
         sys.exit("This process runs Python functions in the other mode (python.execution-mode); start a new one")
     if started.process.poll() is not None:
         sys.exit(f"Flink's JVM has ended, killed or out of memory; start a new process. Its log is in {log_file()}")
-    # A job before may have left its own loader, which finds fewer classes.
-    find_classes_by(java_class("java.lang.ClassLoader").getSystemClassLoader())
+    find_classes_anew()
     return started
 
 
-def find_classes_by(loader: JavaObject) -> None:
-    """Let all threads of our JVM find classes by a class loader.
+def find_classes_anew() -> None:
+    """Give all threads of our JVM one new class loader: that of a job before may find other classes.
 
-    A call may come to any of them: Python's garbage collector calls as well, and so do other threads in Python.
+    PyFlink's add_jars tells the loader of one thread, and a call may come to any: Python's garbage collector calls as
+    well, and so do other threads in Python.
     """
+    loader = java_class("java.net.URLClassLoader")(to_jarray(java_class("java.net.URL"), []))
     for thread in java_class("java.lang.Thread").getAllStackTraces().keySet():
         if thread.getContextClassLoader():  # Java's own have none
             thread.setContextClassLoader(loader)
