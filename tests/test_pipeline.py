@@ -114,17 +114,18 @@ def test_a_call_may_come_to_any_thread_in_java(monkeypatch: pytest.MonkeyPatch, 
     Behind each is a thread with a class loader of its own. It must know the jar, too, that is made where the set-up
     has made none.
     """
-    (tmp_path / "Late.java").write_text("package late; public class Late {}")
-    monkeypatch.setattr(operators, "SOURCES", tmp_path)
-    jar = operators.jar_of_classes.__wrapped__()
-    monkeypatch.undo()
-    monkeypatch.setattr(flink_environment, "jar_of_classes", lambda: jar)
-    environment_with({})
     client = get_gateway()._gateway_client
     monkeypatch.setattr(client, "_get_connection", client._create_connection)
     monkeypatch.setattr(client, "_give_back_connection", lambda connection: connection.close())
-    java_class("late.Late")()  # a TypeError where its thread does not know it
     assert "kafka-source" in uids_and_names("word_count")
+
+    (tmp_path / "Late.java").write_text("package late; public class Late {}")
+    with monkeypatch.context() as other:
+        other.setattr(operators, "SOURCES", tmp_path)
+        jar = operators.jar_of_classes.__wrapped__()
+        other.setattr(flink_environment, "jar_of_classes", lambda: jar)
+        environment_with({})
+    java_class("late.Late")()  # a TypeError where its thread does not know it
 
 
 def test_names_and_uids(environment: StreamExecutionEnvironment) -> None:
