@@ -131,8 +131,9 @@ def test_flink_run_until_it_is_drained(cluster: Cluster, new_topic: Callable[...
         records += topic.produce(
             [Record(line.value, line.timestamp, partition) for partition in range(3) for line in words[partition]]
         )
+        # All, before later ones come: a worker that begins with both would have the others' records be late.
+        cluster.wait_for_checkpoint_of(len(records), job)
         wait_for(lambda closed=closed: read_rows(output) == closed, "the rows of the windows that are closed now")
-    cluster.wait_for_checkpoint_of(len(records), job)
     cluster.stop_job(job, tmp_path / "savepoints", drain=True)
     assert read_rows(output) == expected_rows(records)
     names = " ".join(vertex["name"] for vertex in cluster.rest(f"/jobs/{job}")["vertices"])
