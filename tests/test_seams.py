@@ -44,7 +44,7 @@ from kafka_job.pipeline.steps import keep_watermark, report
 from kafka_job.resume.folder import checkpoint_settings
 
 import pytest
-from py4j.java_gateway import JavaObject
+from py4j.java_gateway import JavaObject, JavaPackage
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import JobClient, Time, Types, WatermarkStrategy
 from pyflink.common.watermark_strategy import TimestampAssigner
@@ -52,7 +52,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.datastream.connectors.kafka import KafkaSink, KafkaSource
 from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 from pyflink.datastream.window import TumblingEventTimeWindows
-from pyflink.java_gateway import Watchdog
+from pyflink.java_gateway import Watchdog, get_gateway
 from pyflink.table import DataTypes, StreamTableEnvironment
 
 from support import wait_for
@@ -156,6 +156,24 @@ def test_a_job_finds_all_classes_whatever_ran_before(jvm: Jvm) -> None:
     thread.setContextClassLoader(java_class("java.lang.ClassLoader").getPlatformClassLoader())
     gateway.start(has_python=True)
     assert kafka_class("common.config.types.Password")("secret")
+
+
+def test_java_is_asked_once_where_a_class_is(jvm: Jvm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By py4j, which asks for each part of a name; and again where it was not there, as a jar may be added."""
+    asked: list[str] = []
+    client = get_gateway()._gateway_client
+    send = client.send_command
+
+    def counted(command: str, **others: Any) -> str:
+        if command.startswith("r\nu\n"):  # a name; the collector of garbage calls as well
+            asked.append(command.split("\n")[2])
+        return send(command, **others)
+
+    monkeypatch.setattr(client, "send_command", counted)
+    for _ in range(2):
+        java_class("org.apache.flink.api.common.BatchShuffleMode")
+        assert isinstance(java_class("org.apache.flink.NotThere"), JavaPackage)
+    assert asked == ["org.apache.flink.api.common.BatchShuffleMode", *["org.apache.flink.NotThere"] * 2]
 
 
 def test_class_path_and_options_are_flinks() -> None:

@@ -63,7 +63,7 @@ def run(
     sys.stdout, sys.stderr = opened(sys.stdout), opened(sys.stderr)
     on_cluster = gateway.under_flink_run()
     if on_cluster:
-        gateway.import_without_beam()
+        gateway.connect(has_python=True)
     configuration = configuration_of(create_environment({})) if on_cluster else {}
     if in_application_mode(configuration) and has_taken_over(create_environment({})):
         go_on_found(name)  # with what it was started with, whatever has become of a file or a topic since

@@ -5,7 +5,7 @@ is how `flink run` starts a script. So we start it ourselves, and need not chang
 
 Leans on: PythonGatewayServer, the file with its port, that it ends some moments after this process; the jars of the
 apache-flink package; how PyFlink reads config.yaml (read_from_config); what it imports of Beam; that its calls find
-classes by the class loader of their thread in Java, to which add_jars adds.
+classes by the class loader of their thread in Java, to which add_jars adds; how py4j finds a class by its name.
 """
 
 import contextlib
@@ -23,12 +23,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import Any
 
 from kafka_job.flink.connector import connector_jars, java_class
 from kafka_job.flink.operators import jar_of_set_up
 from kafka_job.flink.output import Output, to_stderr, to_stdout
 
 import pyflink
+from py4j.java_gateway import JavaClass, JavaPackage
 from pyflink.java_gateway import get_gateway
 from pyflink.pyflink_gateway_server import read_from_config
 from pyflink.util.java_utils import to_jarray
@@ -125,12 +127,32 @@ def launch(has_python: bool) -> Jvm:
     logging.getLogger("py4j").propagate = False  # what it logs comes as an exception as well
     os.environ[PORT] = str(port)
     try:
-        get_gateway()
+        connect(has_python)
     finally:
         del os.environ[PORT]
+    return jvm
+
+
+class Package(JavaPackage):
+    """A package of Java that keeps what is found in it. py4j asks at each dot of each name: 1,300 times in a start."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.islower() and not name.startswith("_"):
+            found = Package(f"{self._fqn}.{name}", self._gateway_client, self._jvm_id)
+        else:
+            found = super().__getattr__(name)
+        if isinstance(found, Package | JavaClass):  # else a class that is not there yet
+            vars(self)[name] = found
+        return found
+
+
+def connect(has_python: bool) -> None:
+    """Connect PyFlink to its JVM. `has_python`: whether it sends Python functions there, for which it imports more."""
+    java = get_gateway().jvm
+    for name in ("java", "org"):
+        setattr(java, name, Package(name, java._gateway_client, java._id))
     if has_python:
         import_without_beam()
-    return jvm
 
 
 def import_without_beam() -> None:

@@ -111,10 +111,12 @@ def check_way_in(admin: JavaObject, broker: Broker) -> None:
     """Exit with one sentence where a broker sends its clients on to what cannot be reached; raises Refused."""
     where, protocol = broker.bootstrap_servers, broker.protocol
     asked, ended, brokers = admin.describeCluster().nodes(), False, []
+    late = time.monotonic() + 0.5  # most have answered by then; to count connections takes hundreds of calls to Java
     while not ended and not brokers:
         time.sleep(0.02)
         ended, brokers = asked.isDone(), known_brokers(admin)
-        if "SASL" not in protocol and closed_connections(admin) > 2 and not asked.isDone():
+        unanswered = "SASL" not in protocol and time.monotonic() > late
+        if unanswered and closed_connections(admin) > 2 and not asked.isDone():
             why = f"is not Kafka, or asks for user and password; {SAY_SO.format(f'SASL_{protocol}')}"
             sys.exit(f"What listens on {where} {why}")
     # The client goes on to one of the advertised listeners, and tries in vain where that is out of reach.
