@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from kafka_job.kafka.config import read_config
 
 import pytest
+from jgo.maven import MavenContext
 from kafka import KafkaConsumer
 
 import broker
@@ -116,26 +117,28 @@ def test_changed_jar_is_refused(tmp_path: Path) -> None:
 
 def test_wrong_download_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is locked."""
+    place = "org/kafka/1.0/kafka-1.0.jar"
 
-    class Maven:
-        """In place of jgo's EnvironmentBuilder: there is one jar on Maven Central, another one than those we know."""
+    def found(maven: MavenContext) -> list[Path]:
+        """In place of Maven Central: one jar, another one than those we know."""
+        jar = maven.repo_cache / place
+        jar.parent.mkdir(parents=True)
+        jar.write_bytes(b"something else")
+        link = maven.repo_cache.parent / jar.name
+        link.hardlink_to(jar)
+        return [link]
 
-        def __init__(self, maven: object, cache: Path, strategy: object) -> None:
-            self.all_jars = [cache / "kafka.jar"]
-
-        def from_endpoint(self, endpoint: str) -> "Maven":
-            self.all_jars[0].parent.mkdir()
-            self.all_jars[0].write_bytes(b"something else")
-            return self
-
-    monkeypatch.setattr("jgo.env.EnvironmentBuilder", Maven)
-    with pytest.raises(broker.BrokerError, match=r" kafka\.jar, .*\); nothing is kept\. After a change of Kafka's v"):
+    monkeypatch.setattr(broker, "pinned", found)
+    monkeypatch.setattr(broker, "resolved", found)
+    with pytest.raises(
+        broker.BrokerError, match=r" kafka-1\.0\.jar, .*\); nothing is kept\. After a change of Kafka's v"
+    ):
         broker.kafka_jars(tmp_path)
     assert list((tmp_path / "share").iterdir()) == []
 
     monkeypatch.setattr(broker, "LOCK", tmp_path / "kafka-jars.lock")
     jars = broker.lock_jars(tmp_path)
-    assert broker.LOCK.read_text() == f"{hashlib.sha256(b'something else').hexdigest()}  kafka.jar\n"
+    assert broker.LOCK.read_text() == f"{hashlib.sha256(b'something else').hexdigest()}  {place}\n"
     assert broker.kafka_jars(tmp_path) == jars
 
 
