@@ -77,7 +77,7 @@ KAFKA_JARS := --download
 	@test ! -L .venv || rm .venv  # else it would empty what that leads to
 	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing; on Debian or Ubuntu run: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --build-constraints build-constraints.txt --requirement requirements.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --build-constraints build-constraints.txt --requirement requirements.txt
 	@$(BIN)/python connectors/fetch.py
 	@$(BIN)/python tools/broker.py $(KAFKA_JARS)
 	@$(BIN)/python tools/flink_on_path.py
